@@ -1,0 +1,1 @@
+"""Data sets in, training batches out: readers, shards, captions, mixtures."""

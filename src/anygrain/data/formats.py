@@ -1,0 +1,59 @@
+"""A Sample without its pixels as a plain record for JSON, and back. Fields that say nothing are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from anygrain.types import Mask, Region, Sample
+
+_DEFAULTS = {field.name: field.default for field in fields(Region)}
+_PLAIN = ("category", "granularity", "instance", "score", "ignore")
+
+
+def to_record(sample: Sample) -> dict[str, Any]:
+    """id, source, size [h, w], exhaustive (sorted) and regions with masks as COCO compressed RLE."""
+    return {
+        "id": sample.id,
+        "source": sample.source,
+        "size": list(sample.size),
+        "exhaustive": sorted(sample.exhaustive),
+        "regions": [_region_record(region) for region in sample.regions],
+    }
+
+
+def from_record(record: Mapping[str, Any], image: Path | bytes) -> Sample:
+    """The Sample of a record and its image."""
+    return Sample(
+        id=record["id"],
+        image=image,
+        size=(record["size"][0], record["size"][1]),
+        regions=tuple(_region(entry) for entry in record["regions"]),
+        source=record["source"],
+        exhaustive=frozenset(record["exhaustive"]),
+    )
+
+
+def _region_record(region: Region) -> dict[str, Any]:
+    record: dict[str, Any] = {} if region.mask is None else {"mask": region.mask.to_coco()}
+    if region.box is not None:
+        record["box"] = list(region.box)
+    if region.captions:
+        record["captions"] = list(region.captions)
+    if region.origin:
+        record["origin"] = dict(region.origin)
+    plain = {name: getattr(region, name) for name in _PLAIN}
+    return record | {name: value for name, value in plain.items() if value != _DEFAULTS[name]}
+
+
+def _region(record: Mapping[str, Any]) -> Region:
+    mask, box = record.get("mask"), record.get("box")
+    return Region(
+        mask=Mask((mask["size"][0], mask["size"][1]), mask["counts"].encode("ascii")) if mask else None,
+        box=tuple(box) if box else None,
+        captions=tuple(record.get("captions", ())),
+        origin=record.get("origin", {}),
+        **{name: record[name] for name in _PLAIN if name in record},
+    )

@@ -1,0 +1,81 @@
+"""Batches by step number, made ahead of time by worker processes; item i depends on (seed, i) only."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from anygrain.data.batch import Batch, BatchConfig, make_batch, usable
+from anygrain.data.mixture import Mixture, MixtureConfig
+from anygrain.types import Sample
+
+Source = Sequence[Sample]
+
+_TRIES = 50  # samples in a row about which nothing can be asked
+
+
+class StepDataset(Dataset[Batch]):
+    """The batch of every step of a run, in any order.
+
+    sources: the samples of each source by its name, e.g. ``ShardReader``s.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Source], mixture: MixtureConfig, batch: BatchConfig, *, images: int, seed: int
+    ):
+        self.sources, self.batch, self.images, self.seed = dict(sources), batch, images, seed
+        self.mixture = Mixture({name: len(source) for name, source in sources.items()}, mixture, seed)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of step ``step`` (from 0)."""
+        samples = [self._sample(step * self.images + slot) for slot in range(self.images)]
+        return make_batch(samples, self.batch, np.random.default_rng([self.seed, 2, step]))
+
+    def _sample(self, position: int) -> Sample:
+        """The sample at a position of the mixture; its next neighbour when nothing can be asked about it."""
+        name, index = self.mixture[position]
+        source = self.sources[name]
+        for _ in range(_TRIES):
+            sample = source[index]
+            if usable(sample):
+                return sample
+            index = (index + 1) % len(source)
+        raise ValueError(f"source {name!r}: {_TRIES} samples in a row up to {sample.id!r} have nothing to train on")
+
+
+def open_sources(folders: Sequence[str | Path]) -> dict[str, Source]:
+    """The shard folders by name; the name of a source is the name of its folder. Raises ValueError on two of a name."""
+    from anygrain.data.shards import ShardReader
+
+    sources: dict[str, Source] = {}
+    for folder in map(Path, folders):
+        if folder.name in sources:
+            raise ValueError(f"{folder}: two data folders are named {folder.name!r}; rename one")
+        sources[folder.name] = ShardReader(folder)
+    return sources
+
+
+def batches(dataset: StepDataset, start: int, stop: int, *, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """The batches of steps start..stop-1 in order, prepared by ``workers`` processes (0: in this process)."""
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_quiet_worker,
+        pin_memory=pin,
+    )
+    return iter(loader)
+
+
+def _quiet_worker(_: int) -> None:
+    """Ctrl-C reaches the whole process group, but only the trainer answers it; the trainer ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

@@ -1,0 +1,255 @@
+"""Model folders: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. Nothing pickled.
+
+``load`` takes an alias of a shipped model, a folder, or ``org/repo`` on the Hugging Face Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from anygrain import config as configs
+from anygrain.models import MODELS
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from anygrain.models.unilseg import UniLSeg
+    from anygrain.segmenter import Segmenter
+
+FORMAT_VERSION = 1
+ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
+"""Names of the models that ship in the package."""
+
+Storage = Literal["float32", "float16", "int8"]
+
+
+def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) -> Segmenter:
+    """Load a model and make it ready: eval mode, BatchNorm folded, on ``device``.
+
+    model: alias ("nano"), folder, or "org/repo".
+    device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
+    options: ``threshold``, ``presence_threshold``, ``memory_limit`` of the Segmenter.
+    Raises ValueError for an unknown name, a folder that holds no model, or weights that do not fit their config.
+    """
+    from anygrain.models.layers import fold_batch_norm
+    from anygrain.segmenter import Segmenter
+
+    folder = find(model)
+    network = read_model(folder)
+    network = fold_batch_norm(network).to(pick_device(device))
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    info = {"name": str(model), "architecture": "unilseg", "fingerprint": fingerprint(folder)}
+    return Segmenter(network, info, **options)
+
+
+def pick_device(device: str) -> str:
+    """Resolve "auto"; refuse a device this machine does not have."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.split(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False):
+        usable = ", ".join(name for name, ok in there.items() if ok)
+        raise ValueError(f"device '{device}' is not available here; usable: auto, {usable}")
+    return device
+
+
+def find(model: str | Path) -> Path:
+    """The folder of a model: an alias, an existing folder, or a download from the Hub."""
+    if str(model) in ALIASES:
+        folder = ALIASES[str(model)]
+        if not folder.is_dir():
+            raise ValueError(f"the shipped model '{model}' is missing from this installation ({folder}); install again")
+        return folder
+    if Path(model).is_dir():
+        return Path(model)
+    if Path(model).exists():
+        raise ValueError(f"{model}: a model is a folder; a checkpoint file is turned into one by `anygrain convert`")
+    if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        return _download(model)
+    raise ValueError(f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; or give org/repo")
+
+
+def _download(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    patterns = ["config.json", "model.safetensors", "tokenizer.json", "README.md"]
+    try:
+        return Path(snapshot_download(repo, allow_patterns=patterns))
+    except RepositoryNotFoundError:
+        raise ValueError(f"unknown model '{repo}': no such folder, and no such repository on the Hub") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"model '{repo}' is not a folder here and could not be downloaded: {reason}") from None
+
+
+def read_model(folder: Path) -> UniLSeg:
+    """Build the network of a model folder in eval mode on the CPU, strictly. Raises ValueError with one sentence."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: not a model folder, {name} is missing")
+    network = build(folder)
+    try:
+        state = unpack(load_file(folder / "model.safetensors"))
+    except SafetensorError as error:
+        raise ValueError(f"{folder / 'model.safetensors'}: not a readable safetensors file ({error})") from None
+    check_state(network, state, str(folder / "model.safetensors"))
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.eval()
+
+
+def build(folder: Path) -> UniLSeg:
+    """The network that ``config.json`` describes, on the meta device (no weights), with its tokenizer."""
+    import torch
+
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version, architecture, fields = values["format_version"], values["architecture"], values["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not an anygrain model config ({type(error).__name__}: {error})") from None
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path}: format_version {version}, but this anygrain reads {FORMAT_VERSION}; update anygrain")
+    if architecture not in MODELS:
+        raise ValueError(f"{path}: unknown architecture '{architecture}'; known: {', '.join(MODELS)}")
+    module, model_name, config_name = MODELS[architecture]
+    module = import_module(module)
+    config = configs.from_dict(getattr(module, config_name), fields, where=str(path))
+    with torch.device("meta"):
+        network = getattr(module, model_name)(config)
+    network.tokenizer = read_tokenizer(config, folder)
+    return network
+
+
+def read_tokenizer(config: Any, folder: Path) -> Any:
+    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``."""
+    from anygrain.models.clip_text import CLIPTextConfig
+
+    if isinstance(config.text_encoder, CLIPTextConfig):
+        from anygrain.models.clip_tokenizer import ClipTokenizer
+
+        return ClipTokenizer()
+    from anygrain.models.bert import WordPieceTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError(f"{folder}: not a complete model folder, tokenizer.json is missing")
+    return WordPieceTokenizer(folder / "tokenizer.json")
+
+
+def check_state(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Every key and shape must fit. Raises ValueError that counts the misfits and names the first of each kind."""
+    wanted = network.state_dict()
+    problems = []
+    groups = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "wrong shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    }
+    for kind, names in groups.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            problems.append(f"{len(names)} {kind}: {', '.join(names[:3])}{more}")
+    if problems:
+        raise ValueError(f"{where}: the weights do not fit the configuration; {'; '.join(problems)}")
+
+
+def save(network: UniLSeg, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
+    """Write a model folder, whole or not at all. An older folder of that name is replaced.
+
+    card: text of README.md.
+    storage: "float32" keeps every bit; "float16" halves matrices; "int8" further stores the text encoder's matrices
+        as 8-bit integers with one scale a row. Vectors (norms, biases) stay float32.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    work.mkdir()
+    try:
+        values = {
+            "format_version": FORMAT_VERSION,
+            "architecture": "unilseg",
+            "model": configs.to_dict(network.config),
+        }
+        (work / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        save_file(pack(network.state_dict(), storage), work / "model.safetensors")
+        (work / "README.md").write_text(card, encoding="utf-8")
+        if hasattr(network.tokenizer, "save"):
+            network.tokenizer.save(work / "tokenizer.json")
+        if folder.exists():
+            shutil.rmtree(folder)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+    """State dict -> what is stored. An int8 tensor ``key`` comes with ``key.scale``, float32 [rows]."""
+    import torch
+
+    packed = {}
+    for key, value in state.items():
+        value = value.detach().cpu().contiguous()
+        if storage == "int8" and key.startswith("text_encoder.") and value.ndim == 2:
+            scale = (value.abs().amax(1) / 127).clamp(min=1e-12)
+            packed[key] = (value / scale[:, None]).round().to(torch.int8)
+            packed[f"{key}.scale"] = scale
+        elif storage != "float32" and value.ndim >= 2 and value.is_floating_point():
+            packed[key] = value.half()
+        else:
+            packed[key] = value.clone()
+    return packed
+
+
+def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is stored -> float32 state dict."""
+    import torch
+
+    state = {}
+    for key, value in packed.items():
+        if value.dtype == torch.int8:
+            state[key] = value.float() * packed[f"{key}.scale"][:, None]
+        elif not key.endswith(".scale"):
+            state[key] = value.float() if value.is_floating_point() else value
+    return state
+
+
+def fingerprint(folder: Path) -> str:
+    """First 12 hex digits of the SHA-256 of config and weights: two models that answer alike share it."""
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        with open(folder / name, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def push(folder: str | Path, repo: str, *, private: bool = False) -> str:
+    """Upload a model folder to the Hub as ``org/repo``; returns its address. Needs a token (``hf auth login``)."""
+    from huggingface_hub import HfApi
+
+    folder = Path(folder)
+    read_model(folder)  # a folder that cannot be loaded is not uploaded
+    api = HfApi()
+    api.create_repo(repo, private=private, exist_ok=True)
+    return str(api.upload_folder(folder_path=folder, repo_id=repo))

@@ -1,0 +1,4 @@
+"""The networks by name. A dict, not a registry: a new model is one line here."""
+
+MODELS = {"unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig")}
+"""Name in ``config.json`` -> module, model class, config class."""

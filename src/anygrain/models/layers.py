@@ -1,0 +1,154 @@
+"""Blocks that at least two networks use: sine tables, attention, convolution + norm, feed-forward.
+
+Shapes: B batch, L tokens, C channels, H W map size.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+
+def to_tokens(feature_map: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H*W, C], row-major."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, H*W, C] -> [B, C, H, W]."""
+    return tokens.transpose(1, 2).unflatten(2, size)
+
+
+def resize_map(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """2-tap bilinear, corners not aligned, no antialiasing; the identity when the size is right already."""
+    if feature_map.shape[-2:] == torch.Size(size):
+        return feature_map
+    return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
+
+
+def _sine(position: Tensor, channels: int) -> Tensor:
+    """Interleaved sine and cosine of positions [L] in radians -> [L, channels], temperature 10000."""
+    index = torch.arange(channels)
+    frequency = 10000.0 ** (2 * (index // 2) / channels)
+    angle = position[:, None] / frequency
+    return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+
+
+@lru_cache(maxsize=64)
+def sine_2d(channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Position table [H*W, channels]: the first half of the channels holds rows, the second columns.
+
+    Positions are cell centres normalised to 0..2 pi (half step, eps 1e-6). Cached per size.
+    """
+    rows = (torch.arange(height) + 0.5) / (height + 1e-6) * 2 * math.pi
+    columns = (torch.arange(width) + 0.5) / (width + 1e-6) * 2 * math.pi
+    half = channels // 2
+    table = torch.cat(
+        [
+            _sine(rows, half)[:, None].expand(height, width, half),
+            _sine(columns, half)[None].expand(height, width, half),
+        ],
+        dim=-1,
+    )
+    return table.flatten(0, 1).to(device)
+
+
+@lru_cache(maxsize=64)
+def sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
+    """Position table [length, channels] of word slots: positions 1..length, no half step. Cached per size."""
+    position = (torch.arange(length) + 1) / (length + 1e-6) * 2 * math.pi
+    return _sine(position, channels).to(device)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with one packed projection, as ``torch.nn.MultiheadAttention`` stores it.
+
+    The three projections are methods of their own, so that what depends on the image alone is computed once and
+    shared by all its prompts.
+    """
+
+    def __init__(self, channels: int, num_heads: int, dropout: float = 0.0):
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(f"{channels} channels cannot be split into {num_heads} heads")
+        self.num_heads, self.dropout = num_heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def _project(self, tokens: Tensor, third: int) -> Tensor:
+        channels = self.out_proj.in_features
+        rows = slice(third * channels, (third + 1) * channels)
+        return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def project_q(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> queries [B, L, C]."""
+        return self._project(tokens, 0)
+
+    def project_k(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> keys [B, L, C]."""
+        return self._project(tokens, 1)
+
+    def project_v(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> values [B, L, C]."""
+        return self._project(tokens, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Attention over projected q [B, Lq, C], k and v [B, Lk, C] -> [B, Lq, C].
+
+        allowed: bool [B, Lk], False for keys that must not be looked at.
+        """
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, L, d]
+        mask = None if allowed is None else allowed[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Project, then attend."""
+        return self.attend(self.project_q(q), self.project_k(k), self.project_v(v), allowed)
+
+
+class FeedForward(nn.Module):
+    """linear2(relu(linear1(x))) with dropout between."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float = 0.0):
+        super().__init__()
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> [B, L, C]."""
+        return self.linear2(self.dropout(F.relu(self.linear1(tokens))))
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """Convolution (stride 1, same size, no bias), BatchNorm, ReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Merge every BatchNorm that follows a convolution or linear layer in a Sequential into that layer, in place.
+
+    For inference only: the model must be in eval mode, and its state dict is no longer the checkpoint's.
+    """
+    if model.training:
+        raise ValueError("BatchNorm can be folded only in eval mode: call model.eval() first")
+    for sequence in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        for i in range(len(sequence) - 1):
+            first, norm = sequence[i], sequence[i + 1]
+            if isinstance(first, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[i], sequence[i + 1] = fuse_conv_bn_eval(first, norm), nn.Identity()
+            elif isinstance(first, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                sequence[i], sequence[i + 1] = fuse_linear_bn_eval(first, norm), nn.Identity()
+    return model

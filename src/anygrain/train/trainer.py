@@ -1,0 +1,362 @@
+"""The training loop.
+
+A run is a folder: ``config.json``, ``log.jsonl``, ``curves.png``, ``checkpoints/step-*`` and ``checkpoints/best``.
+Started again with the same configuration it goes on where its last checkpoint was, to the bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from anygrain import config as configs
+from anygrain.data.batch import Batch, BatchConfig
+from anygrain.data.loader import Source, StepDataset, batches, open_sources
+from anygrain.data.mixture import MixtureConfig
+from anygrain.train import checkpoint
+from anygrain.train.log import Log, draw_curves
+from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
+from anygrain.train.text_cache import TextCache
+
+Evaluate = Callable[[Any, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run.
+
+    model: the model's config; its ``mean`` and ``std`` (units of 255) normalise the pixels.
+    data: folders of shards; a source is named after its folder.
+    mixture: how often each source is seen.
+    batch: prompts, training square and augmentation.
+    batch_images: images B a step.
+    steps: length of the run.
+    optim: learning rates, schedule, clipping, averaging.
+    freeze_text: the text encoder stays as it is, and the features of each text are remembered.
+    text_cache: how many texts are remembered.
+    freeze_image_steps: the image encoder stays as it is for the first steps.
+    freeze: prefixes of parameter names that stay as they are (early stages of an encoder: cheaper steps).
+    freeze_image_norm: BatchNorm of the image encoder keeps its statistics (for small batches).
+    bf16: bfloat16 autocast; "auto" uses it on a GPU only, True also on a CPU.
+    channels_last: memory layout that makes convolutions faster.
+    device: "auto", "cpu", "cuda", ...
+    workers: processes that prepare batches; 0 prepares them in the training process.
+    log_every, eval_every, checkpoint_every: steps between; evaluation and checkpoint also come after the last step.
+    keep_checkpoints: how many numbered ones stay.
+    best_metric: name of the evaluation figure (larger is better) whose best checkpoint is kept as "best".
+    seed: of data, dropout and shuffling.
+    """
+
+    model: Any
+    data: tuple[str, ...] = ()
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    batch_images: int = 8
+    steps: int = 10_000
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    freeze_text: bool = True
+    text_cache: int = 4096
+    freeze_image_steps: int = 0
+    freeze: tuple[str, ...] = ()
+    freeze_image_norm: bool = False
+    bf16: bool | Literal["auto"] = "auto"
+    channels_last: bool = True
+    device: str = "auto"
+    workers: int = 2
+    log_every: int = 20
+    eval_every: int = 1000
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    best_metric: str | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_images", "steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Trainable(Protocol):
+    """What the trainer needs of a model, beside being an nn.Module."""
+
+    image_encoder: nn.Module
+    text_encoder: nn.Module
+
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Pixels [B, 3, H, W] -> feature maps."""
+        ...
+
+    def encode_text(self, texts: list[str]) -> Any:
+        """N texts -> named tuple of tensors with N rows."""
+        ...
+
+    def decode(self, features: tuple[Tensor, ...], text: Any, image_index: Tensor) -> Any:
+        """Answers for N prompts."""
+        ...
+
+    def loss(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars; their sum is minimised."""
+        ...
+
+
+class Trainer:
+    """Trains ``model`` as ``config`` says and keeps everything in ``out_dir``.
+
+    evaluate: called with (model in evaluation mode with its averaged weights, step); its figures go into the log.
+    sources: samples by source name, instead of the folders ``config.data``.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: Any,
+        out_dir: str | Path,
+        *,
+        evaluate: Evaluate | None = None,
+        sources: Mapping[str, Source] | None = None,
+    ):
+        self.config, self.out_dir, self.evaluate = config, Path(out_dir), evaluate
+        self.device = _device(config.device)
+        self.model = model.to(self.device, memory_format=_layout(config))
+        self.model.text_encoder.requires_grad_(not config.freeze_text)
+        self.model.image_encoder.requires_grad_(config.freeze_image_steps < config.steps)
+        for name, parameter in self.model.named_parameters():
+            if name.startswith(config.freeze):
+                parameter.requires_grad_(False)
+        self.optimizer, self.names = make_optimizer(self.model, config.optim)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.average = Average(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
+        self.text_cache = TextCache(self.model.encode_text, config.text_cache) if config.freeze_text else None
+        self.bf16 = self.device.type == "cuda" if config.bf16 == "auto" else config.bf16
+        batch = dataclasses.replace(config.batch, mean=config.model.mean, std=config.model.std)
+        found = open_sources(config.data) if sources is None else sources
+        self.dataset = StepDataset(found, config.mixture, batch, images=config.batch_images, seed=config.seed)
+        self.checkpoints = self.out_dir / "checkpoints"
+        self.best = -math.inf
+
+    def train(self, *, resume: bool = True) -> int:
+        """Train to the end; returns the step reached, smaller than ``config.steps`` after Ctrl-C or SIGTERM.
+
+        resume: go on from the last checkpoint in ``out_dir``. Without it, a folder with checkpoints is refused.
+        Raises ValueError when a loss or gradient stops being finite; the last checkpoint stays as it was.
+        """
+        start = self._start(resume)
+        log = Log(self.out_dir / "log.jsonl", start)
+        stream = batches(
+            self.dataset, start, self.config.steps, workers=self.config.workers, pin=self.device.type == "cuda"
+        )
+        meter, step = _Meter(self.config.batch_images), start
+        with _stop_signal() as stop, _progress(start, self.config.steps) as bar:
+            for step in range(start + 1, self.config.steps + 1):
+                meter.batch_wanted()
+                batch = next(stream)
+                meter.batch_came()
+                losses, norm = self._step(step, batch)
+                meter.step_done(losses, norm)
+                bar.update()
+                last = step == self.config.steps or stop.is_set()
+                if step % self.config.log_every == 0 or last:
+                    values = meter.read() | {"lr": self.optimizer.param_groups[-1]["lr"]}
+                    log.write(step, values)
+                    bar.set_postfix(loss=f"{values['loss/total']:.3f}")
+                if step % self.config.eval_every == 0 or step == self.config.steps:
+                    self._evaluate(step, log)
+                if step % self.config.checkpoint_every == 0 or last:
+                    self._save(checkpoint.name_of(step), step)
+                    checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+                if last:
+                    break
+        _draw(self.out_dir)
+        return step
+
+    def _start(self, resume: bool) -> int:
+        """Prepare the folder and the weights; returns the number of steps already done."""
+        last = checkpoint.latest(self.checkpoints)
+        if last is not None and not resume:
+            raise ValueError(f"{self.out_dir}: holds an earlier run; resume it or name a new folder")
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(configs.to_dict(self.config), indent=2)
+        (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
+        torch.manual_seed(self.config.seed)
+        if last is None:
+            return 0
+        step, record = checkpoint.load(
+            last, model=self.model, optimizer=self.optimizer, names=self.names, average=self.average
+        )
+        self.best = record["best"] if record["best"] is not None else -math.inf
+        return step
+
+    def _step(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """One update, ``step`` counted from 1. Returns the losses and the norm of the gradient."""
+        frozen = step <= self.config.freeze_image_steps
+        self._training_mode(frozen)
+        batch = batch.to(self.device)
+        losses = self.model.loss(self._forward(batch, frozen), batch)
+        total = torch.stack(list(losses.values())).sum()
+        _require_finite(total, step, losses, "loss")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        limit = self.config.optim.grad_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        _require_finite(norm, step, losses, "gradient")
+        set_lr(self.optimizer, lr_factor(step - 1, self.config.steps, self.config.optim))
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}, norm
+
+    def _forward(self, batch: Batch, frozen: bool) -> Any:
+        text = self.text_cache(batch.texts) if self.text_cache else None
+        pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.no_grad() if frozen else nullcontext():
+                features = self.model.encode_image(pixels)
+            if text is None:
+                text = self.model.encode_text(list(batch.texts))
+            return self.model.decode(features, text, batch.image_index)
+
+    def _training_mode(self, frozen: bool) -> None:
+        self.model.train()
+        if self.config.freeze_text:
+            self.model.text_encoder.eval()
+        if frozen:
+            self.model.image_encoder.eval()
+        elif self.config.freeze_image_norm:
+            for module in self.model.image_encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def _evaluate(self, step: int, log: Log) -> None:
+        if self.evaluate is not None:
+            self.model.eval()
+            with torch.no_grad(), self.average.inside(self.model) if self.average else nullcontext():
+                figures = dict(self.evaluate(self.model, step))
+            log.write(step, {f"eval/{name}": float(value) for name, value in figures.items()})
+            self._keep_best(step, figures)
+        _draw(self.out_dir)
+
+    def _keep_best(self, step: int, figures: Mapping[str, float]) -> None:
+        name = self.config.best_metric
+        if name is None:
+            return
+        if name not in figures:
+            raise ValueError(f"best_metric is {name!r}, but the evaluation gives {sorted(figures)}")
+        if figures[name] > self.best:
+            self.best = float(figures[name])
+            self._save("best", step)
+
+    def _save(self, name: str, step: int) -> None:
+        checkpoint.save(
+            self.checkpoints / name,
+            step=step,
+            model=self.model,
+            optimizer=self.optimizer,
+            names=self.names,
+            average=self.average,
+            record={"best": self.best if math.isfinite(self.best) else None},
+        )
+
+
+class _Meter:
+    """Means over the steps since it was last read, and where the time went."""
+
+    def __init__(self, images: int):
+        self.images = images
+        self._clear()
+
+    def _clear(self) -> None:
+        self.steps, self.loader, self.compute = 0, 0.0, 0.0
+        self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+
+    def batch_wanted(self) -> None:
+        self.mark = time.perf_counter()
+
+    def batch_came(self) -> None:
+        now = time.perf_counter()
+        self.loader += now - self.mark
+        self.mark = now
+
+    def step_done(self, losses: dict[str, Tensor], norm: Tensor) -> None:
+        for name, value in losses.items():
+            self.sums[f"loss/{name}"] = self.sums[f"loss/{name}"] + value.cpu()
+        self.sums["gradient_norm"] = self.sums["gradient_norm"] + norm.cpu()
+        self.compute += time.perf_counter() - self.mark
+        self.steps += 1
+
+    def read(self) -> dict[str, float]:
+        values = {name: float(value) / self.steps for name, value in self.sums.items()}
+        values["images_per_second"] = self.images * self.steps / (self.loader + self.compute)
+        values["seconds/loader"] = self.loader / self.steps
+        values["seconds/step"] = self.compute / self.steps
+        self._clear()
+        return values
+
+
+def _require_finite(value: Tensor, step: int, losses: Mapping[str, Tensor], what: str) -> None:
+    if not torch.isfinite(value):
+        named = ", ".join(f"{name} {float(loss):.4g}" for name, loss in losses.items())
+        raise ValueError(
+            f"step {step}: the {what} is not finite ({named}); lower the learning rate and resume from the checkpoint"
+        )
+
+
+def _layout(config: TrainConfig) -> torch.memory_format:
+    return torch.channels_last if config.channels_last else torch.contiguous_format
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _progress(start: int, steps: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=steps, initial=start, unit="step", file=sys.stderr, disable=None)
+
+
+def _draw(out_dir: Path) -> None:
+    """Draw the curves; without matplotlib say once a drawing what is missing, and train on."""
+    log = out_dir / "log.jsonl"
+    try:
+        draw_curves(log, out_dir / "curves.png")
+    except ImportError as error:
+        print(error, file=sys.stderr)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield stop
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+        print("stopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

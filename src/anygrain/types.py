@@ -1,0 +1,312 @@
+"""The plain data every part of anygrain passes around: no network code, no file formats.
+
+Sizes are always ``(height, width)``; boxes are ``(x0, y0, x1, y1)`` in pixels, the right and lower edge exclusive;
+points are ``(x, y)`` in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from anygrain.images import Resize
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One binary mask as COCO compressed run-length code.
+
+    size: ``(height, width)`` of the image the mask belongs to.
+    counts: the compressed runs, as pycocotools writes them.
+    """
+
+    size: Size
+    counts: bytes
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> Mask:
+        """Encode a 2-D array [H, W] of bool or of 0/1 numbers. Raises ValueError on any other shape."""
+        from pycocotools import mask as coco
+
+        if array.ndim != 2:
+            raise ValueError(f"a mask must be 2-D [H, W], got shape {array.shape}")
+        code = coco.encode(np.asfortranarray(array, dtype=np.uint8))
+        return cls(size=(int(array.shape[0]), int(array.shape[1])), counts=code["counts"])
+
+    @classmethod
+    def from_polygons(cls, polygons: Sequence[Sequence[float]], size: Size) -> Mask:
+        """Rasterise COCO polygons, each ``[x0, y0, x1, y1, ...]``, and merge them."""
+        from pycocotools import mask as coco
+
+        if not polygons:
+            return cls.from_array(np.zeros(size, bool))
+        for polygon in polygons:
+            if len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError(f"a polygon needs at least 3 x,y pairs, got {len(polygon)} numbers")
+        height, width = size
+        code = coco.merge(coco.frPyObjects([list(map(float, p)) for p in polygons], height, width))
+        return cls(size=size, counts=code["counts"])
+
+    @classmethod
+    def from_coco(cls, segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: Size) -> Mask:
+        """Read any form COCO uses: polygons, compressed or uncompressed RLE. Raises ValueError when sizes disagree."""
+        from pycocotools import mask as coco
+
+        if not isinstance(segmentation, Mapping):
+            return cls.from_polygons(segmentation, size)
+        if tuple(segmentation["size"]) != tuple(size):
+            raise ValueError(f"RLE size {tuple(segmentation['size'])} differs from the image size {tuple(size)}")
+        counts = segmentation["counts"]
+        if isinstance(counts, list):
+            counts = coco.frPyObjects(dict(segmentation), *size)["counts"]
+        return cls(
+            size=(int(size[0]), int(size[1])), counts=counts.encode("ascii") if isinstance(counts, str) else counts
+        )
+
+    def to_coco(self) -> dict[str, Any]:
+        """``{"size": [h, w], "counts": "..."}``: COCO compressed RLE, ready for JSON."""
+        return {"size": list(self.size), "counts": self.counts.decode("ascii")}
+
+    def to_array(self) -> np.ndarray:
+        """Decode to a bool array [H, W]."""
+        from pycocotools import mask as coco
+
+        return coco.decode(self._rle).astype(bool)
+
+    @property
+    def _rle(self) -> Any:
+        return {"size": list(self.size), "counts": self.counts}
+
+    @cached_property
+    def area(self) -> int:
+        """Number of pixels inside."""
+        from pycocotools import mask as coco
+
+        return int(coco.area(self._rle))
+
+    @cached_property
+    def box(self) -> Box | None:
+        """Tight box ``(x0, y0, x1, y1)``, or None when the mask is empty."""
+        from pycocotools import mask as coco
+
+        if self.area == 0:
+            return None
+        x, y, width, height = (float(v) for v in coco.toBbox(self._rle))
+        return x, y, x + width, y + height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A mask and everything that is said of it.
+
+    mask: where it is; None when only a box is known.
+    box: given box, for regions without a mask.
+    captions: human or generated phrases that mean exactly this region.
+    category: one name of the source's vocabulary, as the source spells it.
+    granularity: "part", "object" or "scene".
+    instance: number of the object inside the image (video: the same number in every frame).
+    score: confidence of an automatic annotation, None when a human made it.
+    ignore: the region is neither foreground nor background in training and evaluation (void, crowd, unsure rim).
+    origin: where it came from, for instance ``{"step": "human"}`` or a teacher with its version.
+    """
+
+    mask: Mask | None = None
+    box: Box | None = None
+    captions: tuple[str, ...] = ()
+    category: str | None = None
+    granularity: str | None = None
+    instance: int | None = None
+    score: float | None = None
+    ignore: bool = False
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+class Triplet(NamedTuple):
+    """The unit of training: (image, mask, caption). mask is None when the caption names something absent."""
+
+    image: str
+    mask: Mask | None
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The unit on disk: one image and its regions.
+
+    id: unique inside the source, e.g. "coco/000000253452".
+    image: path of the image file, or the encoded bytes (JPEG/PNG) when read from a shard.
+    size: ``(height, width)``.
+    regions: all that is annotated.
+    source: name of the data set.
+    exhaustive: categories of which every occurrence is annotated; a caption about such a category that no region has
+        may be used as a negative.
+    """
+
+    id: str
+    image: Path | bytes
+    size: Size
+    regions: tuple[Region, ...]
+    source: str
+    exhaustive: frozenset[str] = frozenset()
+
+    def triplets(self) -> Iterator[Triplet]:
+        """Every (image, mask, caption) of the sample: natural captions as they are, categories by Table 1."""
+        from anygrain.data.language import triplets
+
+        return triplets(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One question about one image. At least one field must be given; a model names the fields it does not accept.
+
+    text: a phrase, e.g. "the red car on the left".
+    points, point_labels: clicks ``(x, y)`` in pixels of the original image, 1 = foreground, 0 = background.
+    box: ``(x0, y0, x1, y1)`` in pixels of the original image.
+    mask: a rough mask in the original image's size.
+    granularity: "part", "object", "scene", or a Semantic-SAM level 1..6.
+    """
+
+    text: str | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
+    box: Box | None = None
+    mask: Mask | None = None
+    granularity: str | int | None = None
+
+    def __post_init__(self):
+        if self.text is not None and not self.text.strip():
+            raise ValueError("the text of a prompt is empty: say what to segment, for instance 'the red car'")
+        if self.point_labels and len(self.point_labels) != len(self.points):
+            raise ValueError(f"{len(self.points)} points but {len(self.point_labels)} point labels")
+        if not self.kinds:
+            raise ValueError("a prompt needs text, points, a box or a mask")
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which of "text", "points", "box", "mask" are given."""
+        given = {"text": self.text is not None, "points": bool(self.points), "box": self.box is not None}
+        return frozenset(name for name, there in {**given, "mask": self.mask is not None}.items() if there)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEmbedding:
+    """What a model keeps of one image: encode once, ask many times. Explicit, so it can be cached, sent or dropped.
+
+    features: the model's own tensors, each with a leading batch dimension of 1.
+    resize: how the image was brought to the model's input, and the way back.
+    model: fingerprint of the model that made it; another model refuses it.
+    image: the decoded RGB picture, kept for overlays.
+    name: file name, or "image" when there was none.
+    """
+
+    features: tuple[torch.Tensor, ...]
+    resize: Resize
+    model: str
+    image: Image.Image
+    name: str = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Masks for one image, one row a prompt (or several rows for prompts that give several masks).
+
+    masks: bool [N, H, W] in the image's own size.
+    scores: float32 [N] in 0..1.
+    present: bool [N]; False means "not there", and then the mask is empty.
+    prompts: N prompts, one a row.
+    low_res_logits: float32 [N, h, w] before enlarging.
+    image, name: the picture itself and its file name.
+    model: name of the model, for the JSON.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    present: np.ndarray
+    prompts: tuple[Prompt, ...]
+    low_res_logits: np.ndarray
+    image: Image.Image
+    name: str = "image"
+    model: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The text of each prompt, or its kind when it has none."""
+        return tuple(p.text if p.text is not None else "+".join(sorted(p.kinds)) for p in self.prompts)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """float32 [N, 4] tight boxes; zeros for an empty mask."""
+        return np.array([Mask.from_array(m).box or (0, 0, 0, 0) for m in self.masks], np.float32).reshape(-1, 4)
+
+    def to_regions(self) -> tuple[Region, ...]:
+        """The rows that are present, as regions ready for a Sample."""
+        rows = zip(self.masks, self.scores, self.labels, self.present, strict=True)
+        origin = {"step": "predict", **self.model}
+        return tuple(
+            Region(mask=Mask.from_array(mask), captions=(label,), score=float(score), origin=origin)
+            for mask, score, label, present in rows
+            if present
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The record that ``anygrain segment`` writes: image, model, segments with COCO RLE in the image's size."""
+        return {
+            "image": {"file": self.name, "width": self.image.width, "height": self.image.height},
+            "model": dict(self.model),
+            "segments": self.segments(),
+        }
+
+    def segments(self) -> list[dict[str, Any]]:
+        """One JSON-ready record a row: id, prompt, score, present, box, area, segmentation."""
+        records = []
+        for index, (mask, score, present, prompt) in enumerate(
+            zip(self.masks, self.scores, self.present, self.prompts, strict=True)
+        ):
+            code = Mask.from_array(mask)
+            records.append(
+                {
+                    "id": index,
+                    "prompt": {"text": prompt.text},
+                    "score": round(float(score), 4),
+                    "present": bool(present),
+                    "box": list(code.box) if code.box else None,
+                    "area": code.area,
+                    "segmentation": code.to_coco(),
+                }
+            )
+        return records
+
+    def overlay(self) -> Image.Image:
+        """The picture with every present mask drawn in its own colour, with contour and label."""
+        from anygrain.draw import draw_masks
+
+        rows = np.flatnonzero(self.present)
+        return draw_masks(self.image, self.masks[rows], [self.labels[i] for i in rows])
+
+    def save(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``NAME.overlay.png`` and ``NAME.json`` into folder (made when missing), whole or not at all.
+
+        Returns the two paths. Raises OSError when the folder cannot be written.
+        """
+        import json
+
+        from anygrain.images import write_atomic, write_image
+
+        stem = Path(self.name).stem
+        overlay, record = Path(folder) / f"{stem}.overlay.png", Path(folder) / f"{stem}.json"
+        write_image(overlay, self.overlay())
+        write_atomic(record, (json.dumps(self.to_json(), ensure_ascii=False) + "\n").encode())
+        return overlay, record
