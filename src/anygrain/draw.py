@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 Size = tuple[int, int]
 Colour = tuple[int, int, int]
 
-# Told apart under the common kinds of colour blindness (after Okabe and Ito), made bright enough to lie on photographs.
+# The first eight follow Okabe and Ito's (told apart under the common kinds of colour blindness), brighter for
+# photographs; each of the others is as far as can be from all before it, to normal and to red-green blind eyes.
 PALETTE: tuple[Colour, ...] = (
     (30, 136, 255),  # blue
     (255, 149, 0),  # orange
@@ -24,6 +25,14 @@ PALETTE: tuple[Colour, ...] = (
     (150, 90, 255),  # violet
     (240, 75, 40),  # vermilion
     (95, 215, 255),  # sky blue
+    (255, 210, 150),  # peach
+    (165, 90, 60),  # brown
+    (240, 30, 240),  # fuchsia
+    (60, 120, 165),  # steel
+    (120, 255, 240),  # pale cyan
+    (15, 240, 75),  # green
+    (180, 75, 105),  # rose
+    (120, 195, 90),  # leaf
 )
 FILL = 0.42  # opacity of the fill
 HALO = 0.55  # opacity of the dark rim outside the contour
@@ -37,8 +46,8 @@ def colour(index: int) -> Colour:
     if turn == 0:
         return base
     hue, lightness, saturation = colorsys.rgb_to_hls(*(v / 255 for v in base))
-    lightness = min(0.8, max(0.45, lightness + (-0.14, 0.14)[turn % 2]))
-    turned = np.array(colorsys.hls_to_rgb((hue + 0.055 * turn) % 1, lightness, saturation)) * 255
+    lightness = min(0.8, max(0.45, lightness + (-0.08, 0.08)[turn % 2]))
+    turned = np.array(colorsys.hls_to_rgb((hue + 0.04 * turn) % 1, lightness, saturation)) * 255
     brightness = float(turned @ (0.299, 0.587, 0.114))
     turned += (255 - turned) * max(0, 100 - brightness) / (255 - brightness)  # a dark blue would not show
     red, green, blue = np.rint(turned).astype(int).tolist()

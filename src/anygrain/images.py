@@ -48,9 +48,10 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         image = decode_image(source, max_pixels=max_pixels)
     _check_size(image.size, max_pixels, name)
     try:
-        return _to_rgb(_upright(image), name)
-    except (OSError, SyntaxError) as error:  # a PIL image given by the caller is decoded only here
+        image.load()  # a PIL image given by the caller is decoded only here; a TIFF turns upright in doing so
+    except (OSError, SyntaxError) as error:
         raise _damaged(name, error) from error
+    return _to_rgb(_upright(image), name)
 
 
 def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

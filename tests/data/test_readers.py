@@ -205,6 +205,10 @@ def test_salient_grey_masks_with_soft_edges(layouts, rectangle):
     assert np.array_equal(one.regions[0].mask.to_array(), grey >= 128)
     assert one.regions[0].category is None
     assert two.regions == ()
+    folder = layouts.root / "duts"
+    one, _ = read_salient(folder / "images", folder / "masks", source="duts", ignore=(128,))
+    assert np.array_equal(one.regions[0].mask.to_array(), grey == 255)
+    assert np.array_equal(one.regions[1].mask.to_array(), grey == 128)
 
 
 def test_region_maps_keep_every_annotator(layouts):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import jpeg
+from layouts import jpeg
 from PIL import Image
 
 from anygrain.data.commands import verify
@@ -251,11 +251,11 @@ def test_verify_names_truncated_tars_and_wrong_counts(folder):
         ({"image": jpeg(*SIZE)[:500]}, "the image does not decode"),
         (
             {"regions": (Region(mask=Mask.from_array(np.ones((30, 20)))),)},
-            "the mask of region 0 is (30, 20), the image",
+            "the mask of region 0 is (30, 20)",
         ),
         *(
             ({"regions": (Region(mask=Mask(SIZE, counts)),)}, "the mask of region 0 is not a valid run-length code")
-            for counts in (b"R8", b"", b"hb0 ", b"d0h0o", b"hb0c", Mask.from_array(np.ones((30, 30))).counts)
+            for counts in (b"R8", b"", b"hb0 ", b"d0h0o", b"hb0c", b"Kmb0", Mask.from_array(np.ones((30, 30))).counts)
         ),
         ({"regions": (Region(mask=Mask.from_array(np.zeros(SIZE))),)}, "the mask of region 0 is empty"),
     ],

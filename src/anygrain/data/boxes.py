@@ -88,7 +88,8 @@ def merge(sample: Sample, more: Sample) -> Sample:
 def _find(region: Region, others: Sequence[Region]) -> int | None:
     """Place of the region in others that is the same object, or None."""
     for place, other in enumerate(others):
-        if other.category == region.category and region.mask is not None and other.mask is not None:
-            if pairwise_iou([region.mask], [other.mask])[0, 0] >= SAME:
-                return place
+        if region.mask is None or other.mask is None or other.category != region.category:
+            continue
+        if pairwise_iou([region.mask], [other.mask])[0, 0] >= SAME:
+            return place
     return None

@@ -70,6 +70,7 @@ def batches(dataset: StepDataset, start: int, stop: int, *, workers: int, pin: b
         prefetch_factor=2 if workers else None,
         worker_init_fn=_quiet_worker,
         pin_memory=pin,
+        generator=torch.Generator(),  # else the loader takes a number from the generator that dropout uses
     )
     return iter(loader)
 

@@ -43,14 +43,8 @@ def drawn(sample: Sample, triplet: Triplet) -> Image.Image:
     from anygrain.draw import draw_masks
     from anygrain.images import open_image
 
-    masks = [triplet.mask.to_array()] if triplet.mask else []
-    return draw_masks(open_image(sample.image), _stack(masks, sample.size), [""] * len(masks))
-
-
-def _stack(masks: list, size: tuple[int, int]):
-    import numpy as np
-
-    return np.stack(masks) if masks else np.zeros((0, *size), bool)
+    image = open_image(sample.image)
+    return image if triplet.mask is None else draw_masks(image, triplet.mask.to_array()[None], [""])
 
 
 def sheet(pictures: list[tuple[Image.Image, str]]) -> Image.Image:

@@ -16,7 +16,7 @@ from pathlib import Path
 from anygrain.data.boxes import complete_with_boxes, merge
 from anygrain.data.language import SALIENT
 from anygrain.data.readers import read_coco, read_mask_folder, read_region_maps, read_salient, read_video
-from anygrain.data.readers.files import by_stem, find, image_size, need, read_index_mask, read_json, read_names
+from anygrain.data.readers.files import by_stem, find, image_size, read_index_mask, read_json, read_names
 from anygrain.data.readers.mask_folder import index_regions
 from anygrain.types import Box, Sample
 
@@ -248,23 +248,23 @@ def read_pseudo_voc(root: Path, split: str) -> Iterator[Sample]:
     names = dict(enumerate(read_json(folder / "classes.json", "a list of category names")))
     unreliable = tuple(number for number, name in names.items() if name not in RELIABLE_VOC)
     origin = {"step": "teacher", "model": "ESPNetv2 VOC"}
-    if split != "train":
-        return
-    for masks in sorted(path for path in need(folder, "the teacher's labels").iterdir() if path.is_dir()):
-        images = None if masks.name == "davis" else by_stem(root / masks.name / "images", "the photographs")
-        for path in sorted(masks.glob("*.png")):
-            video, _, frame = path.stem.rpartition("_")
-            image = (
-                root / "davis" / "train" / "JPEGImages" / video / f"{frame}.jpg"
-                if images is None
-                else find(images, path.stem, root / masks.name / "images", "the photograph of a label")
-            )
-            size = image_size(image)
-            index = read_index_mask(path, size)
-            regions = index_regions(index, names, unreliable, (255,), path, origin=origin)
-            yield Sample(
-                id=f"pseudo_voc/{masks.name}/{path.stem}", image=image, size=size, regions=regions, source="pseudo_voc"
-            )
+    for image, path in _labelled(root, folder) if split == "train" else ():
+        size = image_size(image)
+        regions = index_regions(read_index_mask(path, size), names, unreliable, (255,), path, origin=origin)
+        sample_id = f"pseudo_voc/{path.parent.name}/{path.stem}"
+        yield Sample(id=sample_id, image=image, size=size, regions=regions, source="pseudo_voc")
+
+
+def _labelled(root: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Photograph and label of every label under pseudo_voc; davis' are named video_frame."""
+    for labels in sorted(path for path in folder.iterdir() if path.is_dir()):
+        photos = {} if labels.name == "davis" else by_stem(root / labels.name / "images", "the photographs")
+        for path in sorted(labels.glob("*.png")):
+            if labels.name == "davis":
+                video, _, frame = path.stem.rpartition("_")
+                yield root / "davis" / "train" / "JPEGImages" / video / f"{frame}.jpg", path
+            else:
+                yield find(photos, path.stem, root / labels.name / "images", "the photograph of a label"), path
 
 
 SOURCES: Mapping[str, Source] = {

@@ -13,6 +13,7 @@ from anygrain.data.batch import BatchConfig
 from anygrain.data.mixture import MixtureConfig
 from anygrain.data.transforms import AugmentConfig
 from anygrain.models.unilseg import UniLSeg, UniLSegConfig
+from anygrain.recipes.sources import find_sources
 from anygrain.train.optim import OptimConfig
 from anygrain.train.trainer import TrainConfig
 
@@ -22,13 +23,11 @@ _WEIGHTS = {"davis": 8.0, "ade20k_sample": 1.0, "coco": 28.0, "camvid": 24.0, "c
 
 def config(data: Path) -> TrainConfig:
     """The full run. data: a folder whose subfolders are shard folders, one a source."""
-    sources = sorted(folder for folder in Path(data).iterdir() if folder.is_dir() and any(folder.glob("*.tar")))
-    if not sources:
-        raise ValueError(f"{data}: no folders of shards inside; make them with `anygrain data build`")
-    names = {folder.name for folder in sources}
+    sources = find_sources(data)
+    names = {Path(folder).name for folder in sources}
     return TrainConfig(
         model=UniLSegConfig.nano(),
-        data=tuple(map(str, sources)),
+        data=sources,
         mixture=MixtureConfig(weights={name: weight for name, weight in _WEIGHTS.items() if name in names}),
         batch=BatchConfig(
             # 384 px at inference: a zoom of 1.33 in a square of 288 shows things at that size.
@@ -39,7 +38,7 @@ def config(data: Path) -> TrainConfig:
             augment=AugmentConfig(scale=(0.8, 1.8), hide_and_seek=0.0),
         ),
         batch_images=8,
-        steps=5000,
+        steps=3200,
         optim=OptimConfig(
             lr=5e-4,
             image_lr_factor=0.2,

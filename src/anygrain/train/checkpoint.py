@@ -107,6 +107,12 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for path in folder.glob(".*.tmp"):
+        shutil.rmtree(path)
+
+
 def _numbered(folder: Path) -> list[Path]:
     return [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
 

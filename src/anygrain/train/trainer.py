@@ -155,33 +155,38 @@ class Trainer:
         Raises ValueError when a loss or gradient stops being finite; the last checkpoint stays as it was.
         """
         start = self._start(resume)
-        log = Log(self.out_dir / "log.jsonl", start)
-        stream = batches(
-            self.dataset, start, self.config.steps, workers=self.config.workers, pin=self.device.type == "cuda"
-        )
-        meter, step = _Meter(self.config.batch_images), start
+        if start >= self.config.steps:
+            return start
+        log, meter = Log(self.out_dir / "log.jsonl", start), _Meter(self.config.batch_images)
+        pin = self.device.type == "cuda"
+        stream = batches(self.dataset, start, self.config.steps, workers=self.config.workers, pin=pin)
+        step, stopped = start, False
         with _stop_signal() as stop, _progress(start, self.config.steps) as bar:
-            for step in range(start + 1, self.config.steps + 1):
+            while step < self.config.steps and not stopped:
+                step += 1
                 meter.batch_wanted()
                 batch = next(stream)
                 meter.batch_came()
-                losses, norm = self._step(step, batch)
-                meter.step_done(losses, norm)
+                meter.step_done(*self._step(step, batch))
                 bar.update()
-                last = step == self.config.steps or stop.is_set()
-                if step % self.config.log_every == 0 or last:
-                    values = meter.read() | {"lr": self.optimizer.param_groups[-1]["lr"]}
-                    log.write(step, values)
-                    bar.set_postfix(loss=f"{values['loss/total']:.3f}")
-                if step % self.config.eval_every == 0 or step == self.config.steps:
-                    self._evaluate(step, log)
-                if step % self.config.checkpoint_every == 0 or last:
-                    self._save(checkpoint.name_of(step), step)
-                    checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
-                if last:
-                    break
+                stopped = self._after(step, stop, log, meter, bar)
         _draw(self.out_dir)
         return step
+
+    def _after(self, step: int, stop: threading.Event, log: Log, meter: _Meter, bar: Any) -> bool:
+        """Log, evaluate and save when it is time; returns whether to stop here."""
+        end = step == self.config.steps
+        if step % self.config.log_every == 0 or end:
+            values = meter.read() | {"lr": self.optimizer.param_groups[-1]["lr"]}
+            log.write(step, values)
+            bar.set_postfix(loss=f"{values['loss/total']:.3f}", refresh=False)
+        if step % self.config.eval_every == 0 or end:
+            self._evaluate(step, log)
+        stopped = stop.is_set()  # asked once: nothing may stop the run without its checkpoint
+        if step % self.config.checkpoint_every == 0 or end or stopped:
+            self._save(checkpoint.name_of(step), step)
+            checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+        return stopped
 
     def _start(self, resume: bool) -> int:
         """Prepare the folder and the weights; returns the number of steps already done."""
@@ -189,6 +194,7 @@ class Trainer:
         if last is not None and not resume:
             raise ValueError(f"{self.out_dir}: holds an earlier run; resume it or name a new folder")
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_unfinished(self.checkpoints)
         text = json.dumps(configs.to_dict(self.config), indent=2)
         (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
         torch.manual_seed(self.config.seed)
@@ -308,7 +314,7 @@ class _Meter:
 
 def _require_finite(value: Tensor, step: int, losses: Mapping[str, Tensor], what: str) -> None:
     if not torch.isfinite(value):
-        named = ", ".join(f"{name} {float(loss):.4g}" for name, loss in losses.items())
+        named = ", ".join(f"{name} {loss.detach():.4g}" for name, loss in losses.items())
         raise ValueError(
             f"step {step}: the {what} is not finite ({named}); lower the learning rate and resume from the checkpoint"
         )
@@ -331,7 +337,7 @@ def _progress(start: int, steps: int) -> Any:
 
 
 def _draw(out_dir: Path) -> None:
-    """Draw the curves; without matplotlib say once a drawing what is missing, and train on."""
+    """Draw the curves; without matplotlib say what is missing, and train on."""
     log = out_dir / "log.jsonl"
     try:
         draw_curves(log, out_dir / "curves.png")
