@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image, ImageDraw
@@ -22,9 +22,6 @@ from anygrain.masks import (
     write_png,
 )
 from anygrain.types import Mask
-
-# pycocotools 2.0.11 still decodes in a way that numpy 2 calls outdated
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 PHOTOS = Path(__file__).parent / "fixtures" / "photos"
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans())
@@ -102,6 +99,7 @@ def test_boundary_is_inside_and_counts_the_image_edge():
     np.testing.assert_array_equal(boundary(mask, 9), mask)
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_polygons_give_the_mask_back(mask):
     polygons = to_polygons(mask)

@@ -3,17 +3,15 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from anygrain.types import Mask, Prediction, Prompt, Region, Sample
 
-# pycocotools 2.0.11 still decodes in a way that numpy 2 calls outdated
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-
+@settings(deadline=None)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans()))
 def test_masks_keep_every_pixel_area_and_box(array):
     mask = Mask.from_array(array)

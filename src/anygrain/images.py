@@ -192,7 +192,10 @@ _TURNS = {
 
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the camera's orientation (EXIF tag 274). TIFF comes upright from Pillow, with the tag gone."""
-    turn = _TURNS.get(image.getexif().get(274, 1))
+    try:
+        turn = _TURNS.get(image.getexif().get(274, 1))
+    except (SyntaxError, ValueError, OSError):  # a damaged note about a whole picture: show the picture as stored
+        turn = None
     return image if turn is None else image.transpose(turn)
 
 

@@ -24,6 +24,13 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
 
+def _coco() -> Any:
+    """pycocotools, imported on first use; its type stubs refuse forms that its code takes."""
+    from pycocotools import mask
+
+    return mask
+
+
 @dataclass(frozen=True)
 class Mask:
     """One binary mask as COCO compressed run-length code.
@@ -38,8 +45,7 @@ class Mask:
     @classmethod
     def from_array(cls, array: np.ndarray) -> Mask:
         """Encode a 2-D array [H, W] of bool or of 0/1 numbers. Raises ValueError on any other shape."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         if array.ndim != 2:
             raise ValueError(f"a mask must be 2-D [H, W], got shape {array.shape}")
         code = coco.encode(np.asfortranarray(array, dtype=np.uint8))
@@ -48,8 +54,7 @@ class Mask:
     @classmethod
     def from_polygons(cls, polygons: Sequence[Sequence[float]], size: Size) -> Mask:
         """Rasterise COCO polygons, each ``[x0, y0, x1, y1, ...]``, and merge them."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         if not polygons:
             return cls.from_array(np.zeros(size, bool))
         for polygon in polygons:
@@ -62,8 +67,7 @@ class Mask:
     @classmethod
     def from_coco(cls, segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: Size) -> Mask:
         """Read any form COCO uses: polygons, compressed or uncompressed RLE. Raises ValueError when sizes disagree."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         if not isinstance(segmentation, Mapping):
             return cls.from_polygons(segmentation, size)
         if tuple(segmentation["size"]) != tuple(size):
@@ -81,8 +85,7 @@ class Mask:
 
     def to_array(self) -> np.ndarray:
         """Decode to a bool array [H, W]."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         return coco.decode(self._rle).astype(bool)
 
     @property
@@ -92,15 +95,13 @@ class Mask:
     @cached_property
     def area(self) -> int:
         """Number of pixels inside."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         return int(coco.area(self._rle))
 
     @cached_property
     def box(self) -> Box | None:
         """Tight box ``(x0, y0, x1, y1)``, or None when the mask is empty."""
-        from pycocotools import mask as coco
-
+        coco = _coco()
         if self.area == 0:
             return None
         x, y, width, height = (float(v) for v in coco.toBbox(self._rle))

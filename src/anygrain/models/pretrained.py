@@ -36,7 +36,14 @@ _CLIP = (
     (r"\.self_attn\.out_proj\.", ".proj."),
     (r"\.self_attn\.([qkv]_proj)\.", r".\1."),
 )
-_DROPPED = ("relative_position_index", "position_ids", "classifier.", "vision_model.", "visual_projection", "logit_scale")
+_DROPPED = (
+    "relative_position_index",
+    "position_ids",
+    "classifier.",
+    "vision_model.",
+    "visual_projection",
+    "logit_scale",
+)
 
 
 def swin_from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
