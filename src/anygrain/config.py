@@ -16,42 +16,43 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: Any, *, where: str = "config") -> T:
-    """Build dataclass ``cls`` from plain values, strictly.
+    """Build dataclass ``cls`` from plain values, strictly at every depth.
 
     where: what the error message calls the input, normally the file name.
-    Raises ValueError with one sentence that names the field, what was wrong and the allowed names.
+    Raises ValueError with one sentence that names the field and what was wrong.
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    _forbid_unknown(cls, values, where)
-    try:
-        return TypeAdapter(with_config(ConfigDict(arbitrary_types_allowed=True))(cls)).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-        raise ValueError(f"{where}: {field}: {first['msg']} (got {first['input']!r})") from None
-
-
-def _forbid_unknown(cls: Any, values: Any, where: str) -> None:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object with the fields of {cls.__name__}, got {type(values).__name__}")
-    known = {field.name for field in dataclasses.fields(cls)}
-    for key in values:
-        if key not in known:
-            raise ValueError(f"{where}: unknown field '{key}' of {cls.__name__}; known: {', '.join(sorted(known))}")
+    # A plain dataclass takes its settings from what is around it, hence the tuple of one.
+    adapter = TypeAdapter(tuple[cls], config=ConfigDict(extra="forbid"))
+    try:
+        return adapter.validate_python((values,))[0]
+    except ValidationError as error:
+        raise ValueError(f"{where}: {_sentence(error.errors()[0], cls)}") from None
+
+
+def _sentence(error: Any, cls: Any) -> str:
+    """One pydantic error in words, with the field's dotted name."""
+    path = error["loc"][1:]  # without the index in the tuple of one
+    name = ".".join(str(part) for part in path) or cls.__name__
+    if error["type"] == "unexpected_keyword_argument":
+        known = ", ".join(sorted(field.name for field in dataclasses.fields(cls)))
+        return f"unknown field '{name}'" + (f"; known: {known}" if len(path) == 1 else "")
+    return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"
 
 
 def read(cls: type[T], path: str | Path) -> T:
     """Read a ``.json``, ``.yaml`` or ``.yml`` file into dataclass ``cls``. Raises ValueError or OSError."""
-    path = Path(path)
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix in (".yaml", ".yml"):
-            import yaml
+    import yaml
 
-            values = yaml.safe_load(text)
-        else:
-            values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid {path.suffix.lstrip('.') or 'JSON'}: {error}") from None
+    path = Path(path)
+    is_yaml = path.suffix in (".yaml", ".yml")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) if is_yaml else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's messages have several lines
+        raise ValueError(f"{path}: not valid {'YAML' if is_yaml else 'JSON'}: {reason}") from None
     return from_dict(cls, values, where=str(path))

@@ -99,13 +99,19 @@ def test_shapes_types_and_normalisation():
 
 def test_ignored_places_are_unknown_unless_they_are_the_answer():
     ignored, dog = (0, 0, 20, 20), (10, 10, 30, 30)
-    batch = still(
-        sample(region(ignored, ignore=True, category="crowd"), region(dog, category="dog")), prompts_per_image=1
-    )
+    batch = still(sample(region(ignored, ignore=True), region(dog, category="dog")), prompts_per_image=1)
     target = target_of(batch, "all dog")
     assert (target[rect(*dog)] == 1).all()
     assert (target[rect(*ignored) & ~rect(*dog)] == 255).all()
     assert (target[~rect(*ignored) & ~rect(*dog)] == 0).all()
+
+
+def test_a_crowd_is_unknown_for_its_own_category_only():
+    crowd = (0, 0, 20, 20)
+    regions = (region((20, 30, 40, 60), category="dog"), region((20, 0, 30, 10), category="cat"))
+    batch = still(sample(region(crowd, ignore=True, category="dog"), *regions), prompts_per_image=2)
+    assert (target_of(batch, "all dog")[rect(*crowd)] == 255).all()
+    assert (target_of(batch, "all cat")[rect(*crowd)] == 0).all()
 
 
 def test_a_box_without_a_mask_is_unknown_for_its_own_category_only():

@@ -11,7 +11,7 @@ import torch
 from anygrain.models.clip_text import CLIPTextConfig
 from anygrain.models.convert import unilseg_keys
 from anygrain.models.swin import SwinConfig
-from anygrain.models.unilseg import UniLSegConfig
+from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity"
 
@@ -57,6 +57,30 @@ def _tensor(key: str, shape: tuple[int, ...], filled: bool) -> torch.Tensor:
     if not filled or key.startswith("backbone.visual."):  # dead, and 86 M numbers
         return torch.zeros(1).expand(shape) if shape else torch.zeros(())
     return torch.from_numpy(fill.param(key, shape))
+
+
+def arrays_of(model: UniLSeg, pixels: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Every intermediate array of one image with N prompts, under the goldens' names."""
+    arrays, queries = {}, []
+
+    def keep(name):
+        return lambda module, inputs, output: arrays.update({name: output})
+
+    levels = {"fused": model.pre_fusion, "adapter": model.adapters, "block": model.blocks, "fpn": model.top_down}
+    watched = {f"{name}_{k}": parts[k] for name, parts in levels.items() for k in parts}
+    path = model.language_path
+    watched |= {"pixel_output": model.mask_features, "visual_proj": path.visual_proj, "text_proj": path.text_proj}
+    hooks = [module.register_forward_hook(keep(name)) for name, module in watched.items()]
+    hooks += [path.norm.register_forward_hook(lambda module, inputs, output: queries.append(output))]
+    with torch.inference_mode():
+        features = model.encode_image(pixels)
+        text = model.encode_tokens(tokens)
+        output = model.decode(features, text, torch.zeros(len(tokens), dtype=torch.int64))
+    for hook in hooks:
+        hook.remove()
+    arrays |= {f"swin_{k}": feature for k, feature in enumerate(features, 1)}
+    arrays |= {"words": text.words, "sentence": text.sentence, "query_output": torch.stack(queries)}
+    return arrays | {"logits": output.mask_logits[:, None]}
 
 
 def index_table(window: int) -> torch.Tensor:

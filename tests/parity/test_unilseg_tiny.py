@@ -9,7 +9,7 @@ import fill
 import numpy as np
 import pytest
 import torch
-from official import FIXTURES, state_dict, tiny_config
+from official import FIXTURES, arrays_of, state_dict, tiny_config
 
 from anygrain.models.convert import unilseg
 from anygrain.models.unilseg import UniLSeg
@@ -40,30 +40,7 @@ def pixels_of(case):
 
 
 def run(model, case, tokens):
-    """Arrays of one case under the goldens' names."""
-    arrays, queries = {}, []
-
-    def keep(name):
-        return lambda module, inputs, output: arrays.update({name: output})
-
-    watched = {f"{name}_{k}": part[k] for name, part in _level_parts(model).items() for k in part}
-    watched |= {"pixel_output": model.mask_features}
-    watched |= {"visual_proj": model.language_path.visual_proj, "text_proj": model.language_path.text_proj}
-    hooks = [module.register_forward_hook(keep(name)) for name, module in watched.items()]
-    hooks += [model.language_path.norm.register_forward_hook(lambda module, inputs, output: queries.append(output))]
-    with torch.inference_mode():
-        features = model.encode_image(pixels_of(case))
-        text = model.encode_tokens(tokens)
-        output = model.decode(features, text, torch.zeros(len(tokens), dtype=torch.int64))
-    for hook in hooks:
-        hook.remove()
-    arrays |= {f"swin_{k}": feature for k, feature in enumerate(features, 1)}
-    arrays |= {"words": text.words, "sentence": text.sentence, "query_output": torch.stack(queries)}
-    return arrays | {"logits": output.mask_logits[:, None]}
-
-
-def _level_parts(model):
-    return {"fused": model.pre_fusion, "adapter": model.adapters, "block": model.blocks, "fpn": model.top_down}
+    return arrays_of(model, pixels_of(case), tokens)
 
 
 def execution_order(name):

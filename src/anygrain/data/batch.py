@@ -6,18 +6,17 @@ B images, N prompts, S side of the training square.
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from anygrain.data import transforms
+from anygrain.data.labels import Candidate, Labels, absent_candidates, open_photo, present_candidates
 from anygrain.data.transforms import IGNORE, AugmentConfig
-from anygrain.types import Region, Sample
+from anygrain.types import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,40 +78,6 @@ class Batch:
     def _map(self, function: Any) -> Batch:
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return Batch(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Something that may be asked about a photo.
-
-    regions: their union is the answer; empty when the thing is absent.
-    captions: natural captions, or () for a category.
-    category: the source's name of it, or None for natural captions.
-    """
-
-    regions: tuple[Region, ...]
-    captions: tuple[str, ...] = ()
-    category: str | None = None
-
-
-def present_candidates(sample: Sample) -> list[Candidate]:
-    """One for each object with natural captions and one for each category that has a mask."""
-    by_category: dict[str, list[Region]] = defaultdict(list)
-    objects = []
-    for region in sample.regions:
-        if region.ignore or region.mask is None or region.mask.area == 0:
-            continue
-        if region.captions:
-            objects.append(Candidate((region,), captions=region.captions))
-        if region.category is not None:
-            by_category[region.category].append(region)
-    return objects + [Candidate(tuple(regions), category=name) for name, regions in sorted(by_category.items())]
-
-
-def absent_candidates(sample: Sample) -> list[Candidate]:
-    """The categories that are annotated exhaustively in this photo and that no region has, not even an ignored one."""
-    seen = {region.category for region in sample.regions}
-    return [Candidate((), category=name) for name in sorted(sample.exhaustive - seen)]
 
 
 def usable(sample: Sample) -> bool:
@@ -194,13 +159,13 @@ def _build(sample: Sample, chosen: list[Candidate], config: BatchConfig, rng: np
     """The pixels and targets of one photo under one random view."""
     augment = config.augment
     texts = [_say(candidate, config, rng) for candidate in chosen]
-    maps = _Labels(sample)
+    maps = Labels(sample)
     labels = [maps.of(candidate) for candidate in chosen]
     targets = [(map_ == 1, c.category is None) for map_, c in zip(labels, chosen, strict=True) if c.regions]
     view = transforms.choose_view(sample.size, config.size, targets, augment, rng)
     if view.flip:
         texts = [transforms.swap_sides(text) for text in texts]
-    image = view.image(_open(sample))
+    image = view.image(open_photo(sample))
     if augment.jitter and not any(map(transforms.names_colour, texts)):
         image = transforms.jitter_colours(image, augment.jitter, rng)
     mean, std = (np.asarray(values, np.float32) * 255 for values in (config.mean, config.std))
@@ -231,41 +196,3 @@ def _say(candidate: Candidate, config: BatchConfig, rng: np.random.Generator) ->
         return language.all_category(candidate.category)
     name = language.readable(candidate.category)
     return f"the {name}" if len(candidate.regions) == 1 and rng.random() < 0.5 else name
-
-
-def _open(sample: Sample) -> Image.Image:
-    from anygrain.images import open_image
-
-    image = open_image(sample.image)
-    if (image.height, image.width) != tuple(sample.size):
-        raise ValueError(f"sample {sample.id!r}: photo of {image.height}x{image.width} but masks of {sample.size}")
-    return image
-
-
-class _Labels:
-    """Label maps of one sample, its ignored places decoded once."""
-
-    def __init__(self, sample: Sample):
-        self.sample = sample
-        self.ignored = _union([r for r in sample.regions if r.ignore], sample)
-
-    def of(self, candidate: Candidate) -> np.ndarray:
-        """uint8 [H, W]: 1 in the union of the regions, 255 where it is not known, 0 elsewhere."""
-        labels = np.where(self.ignored, np.uint8(IGNORE), np.uint8(0))
-        if candidate.category is not None:  # of some objects of the category only the box is known
-            same = [r for r in self.sample.regions if r.category == candidate.category and r.mask is None]
-            labels[_union(same, self.sample)] = IGNORE
-        labels[_union(candidate.regions, self.sample)] = 1
-        return labels
-
-
-def _union(regions: Sequence[Region], sample: Sample) -> np.ndarray:
-    """bool [H, W]: all masks, and the whole box where there is no mask."""
-    union = np.zeros(sample.size, bool)
-    for region in regions:
-        if region.mask is not None:
-            union |= region.mask.to_array()
-        elif region.box is not None:
-            x0, y0, x1, y1 = region.box
-            union[int(max(y0, 0)) : int(np.ceil(y1)), int(max(x0, 0)) : int(np.ceil(x1))] = True
-    return union

@@ -1,1 +1,1 @@
-
+"""How good a model is: what is asked, what is counted, and the report."""

@@ -31,20 +31,24 @@ def resize_map(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
 
 
-def _sine(position: Tensor, channels: int) -> Tensor:
-    """Interleaved sine and cosine of positions [L] in radians -> [L, channels], temperature 10000."""
-    index = torch.arange(channels)
-    frequency = 10000.0 ** (2 * (index // 2) / channels)
-    angle = position[:, None] / frequency
-    return torch.where(index % 2 == 0, angle.sin(), angle.cos())
-
-
-@lru_cache(maxsize=64)
 def sine_2d(channels: int, height: int, width: int, device: torch.device) -> Tensor:
     """Position table [H*W, channels]: the first half of the channels holds rows, the second columns.
 
-    Positions are cell centres normalised to 0..2 pi (half step, eps 1e-6). Cached per size.
+    Positions are cell centres normalised to 0..2 pi (half step, eps 1e-6). Kept for the last 64 sizes.
     """
+    # While a graph is traced tensors are not real: such a table belongs to the graph and must not be kept.
+    make = _sine_2d if torch.compiler.is_compiling() else _kept_sine_2d
+    return make(channels, height, width, device)
+
+
+def sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
+    """Position table [length, channels] of word slots: positions 1..length, no half step."""
+    make = _sine_1d if torch.compiler.is_compiling() else _kept_sine_1d
+    return make(channels, length, device)
+
+
+@torch.inference_mode(False)  # a kept table is used in training as well
+def _sine_2d(channels: int, height: int, width: int, device: torch.device) -> Tensor:
     rows = (torch.arange(height) + 0.5) / (height + 1e-6) * 2 * math.pi
     columns = (torch.arange(width) + 0.5) / (width + 1e-6) * 2 * math.pi
     half = channels // 2
@@ -58,11 +62,21 @@ def sine_2d(channels: int, height: int, width: int, device: torch.device) -> Ten
     return table.flatten(0, 1).to(device)
 
 
-@lru_cache(maxsize=64)
-def sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
-    """Position table [length, channels] of word slots: positions 1..length, no half step. Cached per size."""
+@torch.inference_mode(False)
+def _sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
     position = (torch.arange(length) + 1) / (length + 1e-6) * 2 * math.pi
     return _sine(position, channels).to(device)
+
+
+def _sine(position: Tensor, channels: int) -> Tensor:
+    """Interleaved sine and cosine of positions [L] in radians -> [L, channels], temperature 10000."""
+    index = torch.arange(channels)
+    frequency = 10000.0 ** (2 * (index // 2) / channels)
+    angle = position[:, None] / frequency
+    return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+
+
+_kept_sine_2d, _kept_sine_1d = lru_cache(maxsize=64)(_sine_2d), lru_cache(maxsize=64)(_sine_1d)
 
 
 class Attention(nn.Module):

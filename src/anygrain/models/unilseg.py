@@ -16,10 +16,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from pydantic import Discriminator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from anygrain.images import Resize
 
 Four = tuple[int, int, int, int]
+ImageEncoderConfig = Annotated[SwinConfig | EfficientNetLiteConfig, Discriminator("kind")]
+TextEncoderConfig = Annotated[CLIPTextConfig | BertConfig, Discriminator("kind")]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -65,8 +68,8 @@ class UniLSegConfig:
     threshold: probability above which a pixel belongs to the mask.
     """
 
-    image_encoder: SwinConfig | EfficientNetLiteConfig = SwinConfig()
-    text_encoder: CLIPTextConfig | BertConfig = CLIPTextConfig()
+    image_encoder: ImageEncoderConfig = SwinConfig()
+    text_encoder: TextEncoderConfig = CLIPTextConfig()
     input_size: int = 480
     resize: Literal["letterbox", "fit"] = "letterbox"
     mean: tuple[float, float, float] = CLIP_MEAN

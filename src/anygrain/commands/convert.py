@@ -1,0 +1,65 @@
+"""``anygrain convert``: official checkpoints to model folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from anygrain import __version__
+from anygrain.commands.parse import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Turn the official UniLSeg checkpoint, as it was published, into a model folder.
+
+    The file is read without running code from it, and checked strictly: a missing, unexpected or wrongly shaped
+    tensor is named.
+
+    examples:
+      anygrain convert unilseg UniLSeg20_no_finetune.pth models/unilseg
+      anygrain segment street.jpg -t "all people" --model models/unilseg
+    """
+
+    checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT.pth")]
+    """The official file."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make; an older model folder of that name is replaced."""
+    storage: Literal["float32", "float16"] = "float32"
+    """float32 keeps every bit, float16 halves the file."""
+
+
+def unilseg(arguments: Sequence[str]) -> int:
+    """``anygrain convert unilseg``."""
+    options = parse(ConvertOptions, "convert unilseg", arguments)
+    import torch
+
+    from anygrain import hub
+    from anygrain.models import convert
+    from anygrain.models.clip_tokenizer import ClipTokenizer
+    from anygrain.models.unilseg import UniLSeg, UniLSegConfig
+
+    check_model_folder(options.out)
+    config = UniLSegConfig.released()
+    weights = convert.unilseg(convert.read_official(options.checkpoint), config, where=str(options.checkpoint))
+    with torch.device("meta"):
+        network = UniLSeg(config, ClipTokenizer())
+    network.load_state_dict(weights, assign=True)
+    card = (
+        f"# UniLSeg, official weights\n\nConverted from `{options.checkpoint.name}` with anygrain {__version__}; "
+        "the numbers are those of the official file. Paper: arXiv 2312.01623. Ask its authors for the terms.\n"
+    )
+    print(hub.save(network, options.out, card=card, storage=options.storage))
+    return 0
+
+
+def check_model_folder(out: Path) -> None:
+    """Refuse to replace anything but a model folder."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "model.safetensors").is_file():
+        raise ValueError(f"{out} holds other things than a model: name a new folder")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a new folder")
