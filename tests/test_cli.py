@@ -180,9 +180,7 @@ def test_a_phrase_longer_than_the_models_window_warns_in_one_line(segment, photo
 # ------------------------------------------------------------------------------------------------ requests
 
 
-def test_requests_are_answered_in_order_and_each_image_is_encoded_once(
-    segment, tiny_model, photos, folder, monkeypatch
-):
+def test_requests_keep_their_order_and_encode_each_image_once(segment, tiny_model, photos, folder, encoded):
     asked = [("dog", "the dog"), ("kite", "the sea"), ("dog", "the grass"), ("kite", "a man"), ("dog", "日本の犬")]
     rows = [{"id": n, "image": str(photos / f"{image}.jpg"), "text": text} for n, (image, text) in enumerate(asked)]
     result = segment("--requests", write_requests(folder / "in.jsonl", rows), "--out", "results.jsonl")

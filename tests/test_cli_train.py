@@ -32,7 +32,7 @@ def shards(tmp_path_factory, photos):
 
 @pytest.fixture
 def recipe(monkeypatch, tiny_model):
-    """Name of a recipe that trains a network of the shipped kind in a few seconds, with CLIP's tokenizer."""
+    """Name of a recipe like the shipped one, for the tiny model."""
     from anygrain.hub import read_model
     from anygrain.models.unilseg import UniLSeg
     from anygrain.recipes import unilseg_nano
@@ -43,6 +43,7 @@ def recipe(monkeypatch, tiny_model):
     def config(data):
         full = unilseg_nano.config(data)
         batch = replace(full.batch, size=64)
+        full = replace(full, workers=0, device="cpu", bf16=False, log_every=1)
         return replace(
             full,
             model=start.config,
@@ -153,8 +154,8 @@ def test_wrong_arguments(anygrain, recipe, shards, tmp_path, monkeypatch, argume
     monkeypatch.chdir(tmp_path)
     result = anygrain("train", *[str(shards) if argument == "SHARDS" else argument for argument in arguments])
     assert result.status == 2, result
-    assert result.err.startswith("anygrain: error: ")
     assert words in result.err
+    assert "Traceback" not in result.err
     assert not list(tmp_path.iterdir())
 
 

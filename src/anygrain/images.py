@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -296,11 +297,17 @@ class Resize:
         return out
 
     def masks_back(self, maps: np.ndarray, threshold: float) -> np.ndarray:
-        """``maps_back(maps) > threshold`` as bool [N, H, W], in the memory of the result and one map."""
+        """``maps_back(maps) > threshold`` as bool [N, H, W]; "fit" interpolates only around what is above it."""
         self._check_maps(maps)
-        out = np.empty((len(maps), *self.source), bool)
-        for index, values in enumerate(maps):
-            np.greater(self._map_back(values), np.float32(threshold), out=out[index])
+        out = np.zeros((len(maps), *self.source), bool)
+        for mask, values in zip(out, maps, strict=True):
+            if self.kind == "letterbox":
+                np.greater(self._map_back(values), np.float32(threshold), out=mask)
+            else:
+                y, x = self._weights(values)
+                above = values > threshold
+                rows, columns = _reached(above.any(1), y), _reached(above.any(0), x)
+                np.greater(y[rows] @ (values @ x[columns].T), np.float32(threshold), out=mask[rows, columns])
         return out
 
     def mask_back(self, mask: np.ndarray) -> np.ndarray:
@@ -342,10 +349,14 @@ class Resize:
         values = np.ascontiguousarray(values, np.float32)
         if self.kind == "letterbox":
             return warp.warp_map(values, self._warps[1], self.source)
-        height = values.shape[0] * self.content[0] / self.canvas[0]
-        width = values.shape[1] * self.content[1] / self.canvas[1]
-        picture, size = Image.fromarray(values), (self.source[1], self.source[0])
-        return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=(0, 0, width, height)))
+        y, x = self._weights(values)
+        return y @ (values @ x.T)  # as two matrix products this takes a fifth of Pillow's time
+
+    def _weights(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How much of each row and column of a map goes into each row and column of the source ("fit")."""
+        spans = (values.shape[axis] * self.content[axis] / self.canvas[axis] for axis in (0, 1))
+        y, x = (_linear_weights(*sizes) for sizes in zip(self.source, values.shape, spans, strict=True))
+        return y, x
 
     def _pad(self, picture: Image.Image) -> np.ndarray:
         array = np.asarray(picture)
@@ -362,6 +373,24 @@ class Resize:
             raise ValueError(f"maps must be [N, h, w] and not empty, got {list(maps.shape)}")
         if self.kind == "letterbox":
             self._check(maps.shape[1:], self.canvas, "maps")
+
+
+@lru_cache(maxsize=8)
+def _linear_weights(length: int, count: int, span: float) -> np.ndarray:
+    """Float32 [length, count]: linear interpolation of the first ``span`` of ``count`` values at ``length`` places.
+
+    Where that makes fewer of them, each place takes the weighted mean of all values near it, as Pillow does.
+    """
+    step = span / length
+    distance = (np.arange(length)[:, None] + 0.5) * step - (np.arange(count) + 0.5)
+    weights = np.maximum(1 - np.abs(distance) / max(step, 1), 0)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _reached(above: np.ndarray, weights: np.ndarray) -> slice:
+    """The places, as one range, to which a value that is ``above`` contributes; bool [count], float [length, count]."""
+    places = np.flatnonzero(weights[:, above].any(1))
+    return slice(places[0], places[-1] + 1) if len(places) else slice(0, 0)
 
 
 def _check_lengths(source: Size, length: int) -> None:

@@ -107,7 +107,7 @@ def side_by_side(image: Image.Image, labels: np.ndarray, mask: np.ndarray) -> by
     both.paste(truth, (0, 0))
     both.paste(answer, (size[0] + 4, 0))
     out = io.BytesIO()
-    both.save(out, "JPEG", quality=80)
+    both.save(out, "JPEG", quality=70)
     return out.getvalue()
 
 

@@ -48,7 +48,7 @@ class CategoryIoU:
 
     def update(self, category: str, pair: Overlap) -> None:
         """Count one photo in which the category is present."""
-        self._add(category, (*pair, 1))
+        self._add(category, (pair.intersection, pair.union, 1))
 
     def merge(self, other: CategoryIoU) -> None:
         """Take in what another one counted."""

@@ -7,6 +7,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from anygrain.draw import PALETTE
+from anygrain.eval.gallery import ANSWER, TRUTH
 from anygrain.eval.report import COLUMNS, LEGEND, NUMBERS, POOLED, shown
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ figure{margin:0;background:var(--card);border:1px solid var(--line);border-radiu
 figure img{display:block;width:100%;height:210px;object-fit:contain;background:#101216}
 figcaption{padding:8px 12px 10px;display:grid;grid-template-columns:1fr auto;gap:0 12px;font-size:14px}
 figcaption small{color:var(--soft);font-size:12px;overflow-wrap:anywhere}figcaption b{font-variant-numeric:tabular-nums}
+figcaption>:nth-child(even){text-align:right}
 .good{color:var(--good)}.bad{color:var(--bad)}.key{display:inline-block;width:11px;height:11px;border-radius:3px;
 margin:0 5px 0 12px;vertical-align:-1px}
 """
@@ -62,8 +65,8 @@ def page(report: Report) -> str:
         _tiles(report),
         _table(report),
         _definitions(report),
-        '<p class="soft">Pictures: the truth on the left<span class="key" style="background:#00c88c"></span>, the answer '
-        'on the right<span class="key" style="background:#ff9500"></span>; grey places are unknown and not counted.</p>',
+        f'<p class="soft">Pictures: on the left the truth{_key(TRUTH)}, on the right the answer{_key(ANSWER)}; '
+        "grey places are unknown and not counted.</p>",
         *(_source(name, source) for name, source in report.sources.items()),
     ]
     return (
@@ -73,6 +76,11 @@ def page(report: Report) -> str:
         + "\n".join(body)
         + "\n</main></body></html>\n"
     )
+
+
+def _key(row: int) -> str:
+    """A spot of the colour that a row of the palette has."""
+    return f'<span class="key" style="background:rgb{PALETTE[row]}"></span>'
 
 
 def _tiles(report: Report) -> str:
@@ -96,7 +104,7 @@ def _tiles(report: Report) -> str:
 def _table(report: Report) -> str:
     head = "".join(f"<th>{_text(label)}</th>" for label in ("source", *COLUMNS.values()))
     rows = (
-        f"<tr><td>{_link(name, name in report.sources)}</td>{''.join(_cell(figures, column) for column in COLUMNS)}</tr>"
+        f"<tr><td>{_link(name, name in report.sources)}</td>{''.join(_cell(figures, c) for c in COLUMNS)}</tr>"
         for name, figures in report.rows()
     )
     return f'<div class="card"><table><tr>{head}</tr>\n' + "\n".join(rows) + "</table></div>"

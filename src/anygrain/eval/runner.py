@@ -101,9 +101,7 @@ def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 
     return heads | {name.replace("headline", "mean"): overall[name] for name in kept if name in overall}
 
 
-def measure(
-    segmenter: Segmenter, samples: Iterator[Sample] | Sequence[Sample], gallery: Gallery | None = None
-) -> Scores:
+def measure(segmenter: Segmenter, samples: Iterable[Sample], gallery: Gallery | None = None) -> Scores:
     """The scores of some samples. Those about which nothing can be asked are not counted."""
     scores = Scores()
     for sample in samples:

@@ -128,6 +128,24 @@ class Attention(nn.Module):
         """Project, then attend."""
         return self.attend(self.project_q(q), self.project_k(k), self.project_v(v), allowed)
 
+    def look_up(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+        """The same for many queries and few keys: the two projections of C channels a query move to the keys.
+
+        A score is (Wq q + bq) . key = q . (Wq' key) + bq . key, and Wo (sum of weight * value) = sum of weight * (Wo value).
+        """
+        channels, heads = self.out_proj.in_features, self.num_heads
+        k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (self.project_k(k), self.project_v(v)))
+        k = k * k.shape[-1] ** -0.5  # [B, heads, Lk, d]
+        q_weight, q_bias = self.in_proj_weight[:channels], self.in_proj_bias[:channels]
+        keys = (k @ q_weight.unflatten(0, (heads, -1))).flatten(1, 2)  # [B, heads*Lk, C]
+        offsets = (k @ q_bias.view(heads, -1, 1)).flatten(1)  # [B, heads*Lk]
+        values = (v @ self.out_proj.weight.t().unflatten(0, (heads, -1))).flatten(1, 2)  # [B, heads*Lk, C]
+        offsets = offsets.masked_fill(~allowed.repeat(1, heads), -math.inf)
+        scores = torch.baddbmm(offsets[:, None], q, keys.transpose(1, 2))  # [B, Lq, heads*Lk]
+        weights = scores.unflatten(-1, (heads, -1)).softmax(-1).flatten(2)
+        weights = F.dropout(weights, self.dropout, self.training)
+        return torch.baddbmm(self.out_proj.bias, weights, values)
+
 
 class FeedForward(nn.Module):
     """linear2(relu(linear1(x))) with dropout between."""

@@ -150,8 +150,7 @@ class TextFeatures(NamedTuple):
     def select(self, rows: slice | Tensor) -> TextFeatures:
         """Some of the prompts, cut to their longest text."""
         words, real, sentence = (t[rows] for t in self)
-        # Words masked to -inf contribute exact zeros, so slots beyond the last real one can go.
-        length = int(real.any(0).nonzero().max()) + 1
+        length = last_real(real)  # words masked to -inf contribute exact zeros, so slots beyond it can go
         return TextFeatures(words[:, :length], real[:, :length], sentence)
 
 
@@ -169,6 +168,11 @@ class Tokenizer(Protocol):
     def __call__(self, texts: Sequence[str], length: int) -> Tensor: ...
 
     def cut(self, text: str, length: int) -> str: ...
+
+
+def last_real(real: Tensor) -> int:
+    """How many slots the longest of N texts takes; real bool [N, L]."""
+    return int(real.any(0).nonzero().max()) + 1
 
 
 def of_images(tensor: Tensor, image_index: Tensor) -> Tensor:
@@ -218,7 +222,7 @@ class VisionLanguageBlock(nn.Module):
         mixed = self.dropout(self._self_attention(visual, words, text.real))
         x = self.norm1(mixed) + x if self.inner_norm else self.norm1(x + mixed)
         word_position = sine_1d(words.shape[-1], self.word_len, words.device)[: words.shape[1]]
-        x = self.norm2(x + self.dropout(self.cross_attn(x + position, words + word_position, words, text.real)))
+        x = self.norm2(x + self.dropout(self.cross_attn.look_up(x + position, words + word_position, words, text.real)))
         x = self.norm3(x + self.dropout(self.ffn(x)))
         return to_map(x, size)
 
@@ -361,8 +365,9 @@ class UniLSeg(nn.Module):
 
     def encode_tokens(self, ids: Tensor) -> TextFeatures:
         """Token ids int64 [N, L] -> features. Id 0 is padding wherever it stands, as in the official code."""
-        words, sentence = self.text_encoder(ids)
-        return TextFeatures(words, ids != 0, sentence)
+        real = ids != 0
+        words, sentence = self.text_encoder(ids[:, : last_real(real)])
+        return TextFeatures(F.pad(words, (0, 0, 0, ids.shape[1] - words.shape[1])), real, sentence)
 
     def decode(self, features: tuple[Tensor, ...], text: TextFeatures, image_index: Tensor) -> DecoderOutput:
         """Masks of N prompts; ``image_index`` int64 [N] names each prompt's image among the B of ``features``."""
