@@ -39,7 +39,9 @@ def nano_config(**changes: Any) -> UniLSegConfig:
 def official_config(base: UniLSegConfig | None = None, **changes: Any) -> UniLSegConfig:
     """The released configuration (or ``base``) with everything narrow; a letterbox of 64."""
     small = {
-        "image_encoder": SwinConfig(embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path=0.0),
+        "image_encoder": SwinConfig(
+            embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), window_size=3, drop_path=0.0
+        ),
         "text_encoder": CLIPTextConfig(width=16, heads=2, layers=1, embed_dim=12),
         "input_size": 64,
         "level_dims": (16,) * 4,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
 
 FORMAT_VERSION = 1
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
 ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
 """Names of the models that ship in the package."""
 
@@ -31,21 +32,20 @@ Storage = Literal["float32", "float16", "int8"]
 
 
 def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) -> Segmenter:
-    """Load a model and make it ready: eval mode, BatchNorm folded, on ``device``.
+    """Load a model and make it ready: eval mode, BatchNorm folded, fast linear layers, on ``device``.
 
     model: alias ("nano"), folder, or "org/repo".
     device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    options: ``threshold``, ``presence_threshold``, ``memory_limit`` of the Segmenter.
+    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16`` of the Segmenter.
     Raises ValueError for an unknown name, a folder that holds no model, or weights that do not fit their config.
     """
-    from anygrain.models.layers import fold_batch_norm
+    from anygrain.models.layers import fold_batch_norm, use_onednn
     from anygrain.segmenter import Segmenter
 
+    device = pick_device(device)
     folder = find(model)
-    network = read_model(folder)
-    network = fold_batch_norm(network).to(pick_device(device))
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
+    network = read_model(folder).to(device).requires_grad_(False)
+    use_onednn(fold_batch_norm(network))
     info = {"name": str(model), "architecture": "unilseg", "fingerprint": fingerprint(folder)}
     return Segmenter(network, info, **options)
 
@@ -84,11 +84,13 @@ def _download(repo: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    patterns = ["config.json", "model.safetensors", "tokenizer.json", "README.md"]
     try:
-        return Path(snapshot_download(repo, allow_patterns=patterns))
+        return Path(snapshot_download(repo, allow_patterns=list(_FILES)))
     except RepositoryNotFoundError:
-        raise ValueError(f"unknown model '{repo}': no such folder, and no such repository on the Hub") from None
+        raise ValueError(
+            f"unknown model '{repo}': no such folder here, and on the Hub no such repository or one that needs a login "
+            "(hf auth login)"
+        ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"model '{repo}' is not a folder here and could not be downloaded: {reason}") from None
@@ -102,12 +104,14 @@ def read_model(folder: Path) -> UniLSeg:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: not a model folder, {name} is missing")
-    network = build(folder)
+    network, weights = build(folder), folder / "model.safetensors"
     try:
-        state = unpack(load_file(folder / "model.safetensors"))
+        state = unpack(load_file(weights))
     except SafetensorError as error:
-        raise ValueError(f"{folder / 'model.safetensors'}: not a readable safetensors file ({error})") from None
-    check_state(network, state, str(folder / "model.safetensors"))
+        raise ValueError(f"{weights}: not a readable safetensors file ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{weights}: the weights cannot be unpacked: {error}") from None
+    check_state(network, state, str(weights))
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 
@@ -172,35 +176,46 @@ def check_state(network: nn.Module, state: dict[str, Tensor], where: str) -> Non
 
 
 def save(network: UniLSeg, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
-    """Write a model folder, whole or not at all. An older folder of that name is replaced.
+    """Write a model folder, whole or not at all. An older model folder of that name is replaced.
 
     card: text of README.md.
     storage: "float32" keeps every bit; "float16" halves matrices; "int8" further stores the text encoder's matrices
         as 8-bit integers with one scale a row. Vectors (norms, biases) stay float32.
+    Raises ValueError when the folder holds anything but a model: nothing else is ever deleted.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
+    _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    work, old = (folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.{end}" for end in ("new", "old"))
     work.mkdir()
     try:
-        values = {
-            "format_version": FORMAT_VERSION,
-            "architecture": "unilseg",
-            "model": configs.to_dict(network.config),
-        }
-        (work / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        save_file(pack(network.state_dict(), storage), work / "model.safetensors")
-        (work / "README.md").write_text(card, encoding="utf-8")
-        if hasattr(network.tokenizer, "save"):
-            network.tokenizer.save(work / "tokenizer.json")
+        _write(network, work, card, storage)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         work.rename(folder)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for rest in (work, old):
+            shutil.rmtree(rest, ignore_errors=True)
     return folder
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give the name of a folder for the model")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _FILES) if folder.is_dir() else []
+    if others:
+        raise ValueError(f"{folder} holds other things than a model ({others[0]}): choose a new folder")
+
+
+def _write(network: UniLSeg, folder: Path, card: str, storage: Storage) -> None:
+    from safetensors.torch import save_file
+
+    values = {"format_version": FORMAT_VERSION, "architecture": "unilseg", "model": configs.to_dict(network.config)}
+    (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    save_file(pack(network.state_dict(), storage), folder / "model.safetensors")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if hasattr(network.tokenizer, "save"):
+        network.tokenizer.save(folder / "tokenizer.json")
 
 
 def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
@@ -222,15 +237,20 @@ def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
 
 
 def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is stored -> float32 state dict."""
+    """What is stored -> float32 state dict. Raises ValueError when an int8 tensor has no scale that fits."""
     import torch
 
+    scales = {f"{key}.scale": value.shape[:1] for key, value in packed.items() if value.dtype == torch.int8}
+    for name, shape in scales.items():
+        if name not in packed or packed[name].shape != shape:
+            raise ValueError(f"{name} is missing or not of shape {tuple(shape)}")
     state = {}
     for key, value in packed.items():
+        if key in scales:
+            continue
+        state[key] = value.float() if value.is_floating_point() else value
         if value.dtype == torch.int8:
             state[key] = value.float() * packed[f"{key}.scale"][:, None]
-        elif not key.endswith(".scale"):
-            state[key] = value.float() if value.is_floating_point() else value
     return state
 
 

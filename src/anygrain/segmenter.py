@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anygrain.images import open_image
 from anygrain.models.unilseg import TextFeatures
@@ -32,6 +34,7 @@ class Segmenter:
     threshold: mask probability above which a pixel belongs to the mask; None takes the model's own.
     presence_threshold: below this presence score the answer is "not there" (models that predict presence only).
     memory_limit: bytes that decoding a batch of prompts may take beside the weights.
+    bf16: compute in bfloat16, about twice as fast where the processor has it; borders move by a pixel here and there.
     """
 
     def __init__(
@@ -42,14 +45,15 @@ class Segmenter:
         threshold: float | None = None,
         presence_threshold: float = 0.5,
         memory_limit: int = 2**30,
+        bf16: bool = False,
     ):
         self.model, self.info = model, dict(info)
         self.threshold = model.config.threshold if threshold is None else threshold
-        self.presence_threshold, self.memory_limit = presence_threshold, memory_limit
+        self.presence_threshold, self.memory_limit, self.bf16 = presence_threshold, memory_limit, bf16
         for name in ("threshold", "presence_threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        self._texts: OrderedDict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._texts: OrderedDict[str, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._lock = Lock()
 
     def embed(self, images: Sequence[Any], *, batch_size: int = 4) -> list[ImageEmbedding]:
@@ -67,10 +71,10 @@ class Segmenter:
                 embeddings += self._embed([(*opened[i], resizes[i]) for i in rows[start : start + batch_size]])
         return embeddings
 
-    @torch.inference_mode()
     def _embed(self, batch: list[tuple[Image.Image, str, Any]]) -> list[ImageEmbedding]:
-        pixels = self.model.normalise(np.stack([resize.image(image) for image, _, resize in batch]))
-        features = self.model.encode_image(pixels)
+        images = np.stack([resize.image(image) for image, _, resize in batch])
+        with self._arithmetic():
+            features = self.model.encode_image(self.model.normalise(images))
         return [
             ImageEmbedding(
                 features=tuple(level[row : row + 1] for level in features),
@@ -113,31 +117,45 @@ class Segmenter:
         return max(1, self.memory_limit // self.model.bytes_per_prompt(embedding.features))
 
     def _decode(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
-        with torch.inference_mode():
+        with self._arithmetic():
             text = self._encode_texts([prompt.text or "" for prompt in prompts])
             index = torch.zeros(len(prompts), dtype=torch.long, device=self.model.device)
             output = self.model.decode(embedding.features, text, index)
-        logits = output.mask_logits.float()
-        presence = None if output.presence_logits is None else output.presence_logits.float().sigmoid().tolist()
-        for row, prompt in enumerate(prompts):  # one at a time: a full-size float map of a large photo is big
-            probabilities = self.model.probabilities(logits[row : row + 1], embedding.resize)[0]  # [H, W]
-            mask = probabilities > self.threshold
-            there = bool(mask.any())
-            if presence is None:
-                score = float(probabilities[mask].mean().clip(0, 1)) if there else 0.0
-            else:
-                score = presence[row]
-                there = there and score >= self.presence_threshold
-            yield Prediction(
-                masks=mask[None] if there else np.zeros((1, *mask.shape), bool),
-                scores=np.array([score], np.float32),
-                present=np.array([there]),
-                prompts=(prompt,),
-                low_res_logits=logits[row : row + 1].cpu().numpy(),
-                image=embedding.image,
-                name=embedding.name,
-                model=self.info,
-            )
+            logits = output.mask_logits.float().cpu()
+            presence = None if output.presence_logits is None else output.presence_logits.float().sigmoid().tolist()
+        for row, prompt in enumerate(prompts):  # one at a time: the masks of a large photo are big
+            yield self._predict(embedding, prompt, logits[row : row + 1], None if presence is None else presence[row])
+
+    def _predict(self, embedding: ImageEmbedding, prompt: Prompt, logits: Tensor, score: float | None) -> Prediction:
+        """logits [1, h, w], score of the presence head -> the answer in the image's own size."""
+        masks = self.model.masks(logits, embedding.resize, self.threshold)  # [1, H, W]
+        there = bool(masks.any())
+        if score is None:
+            score = self._mean_inside(logits) if there else 0.0
+        elif there and score < self.presence_threshold:
+            there, masks = False, np.zeros_like(masks)
+        return Prediction(
+            masks=masks,
+            scores=np.array([score], np.float32),
+            present=np.array([there]),
+            prompts=(prompt,),
+            low_res_logits=logits.numpy(),
+            image=embedding.image,
+            name=embedding.name,
+            model=self.info,
+        )
+
+    def _mean_inside(self, logits: Tensor) -> float:
+        """The score of a model without a presence head: mean probability inside the mask, at the decoder's size."""
+        probability = logits.sigmoid()
+        inside = probability[probability > self.threshold]
+        return float(inside.mean() if len(inside) else probability.max())  # a mask between cells: their largest
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        device = self.model.device.type
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            yield
 
     def __call__(self, image: Any, text: str | Sequence[str]) -> Prediction:
         """Segment one image by one phrase or by several; one row of the prediction for each phrase."""
@@ -157,6 +175,8 @@ class Segmenter:
                 for row, text in enumerate(new):
                     self._texts[text] = (fresh.words[row], fresh.real[row], fresh.sentence[row])
             rows = [self._texts[text] for text in texts]
+            for text in texts:
+                self._texts.move_to_end(text)  # the least recently used goes first
             while len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
         words, real, sentence = (torch.stack(column) for column in zip(*rows, strict=True))

@@ -154,7 +154,7 @@ def _figure(example: Example) -> str:
         verdict = '<b class="bad">absent</b>'
     else:
         verdict = f'<b class="{"good" if example.iou >= 0.5 else "bad"}">IoU {example.iou:.3f}</b>'
-    answer = f"score {example.score:.2f}" if example.answered else f"answered: not there ({example.score:.2f})"
+    answer = f"score {example.score:.2f}" if example.answered else f"no mask, score {example.score:.2f}"
     picture = base64.b64encode(example.picture).decode("ascii")
     return (
         f'<figure><img src="data:image/jpeg;base64,{picture}" alt="truth and answer">'

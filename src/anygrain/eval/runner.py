@@ -78,7 +78,7 @@ def evaluate(
     return report
 
 
-def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 12) -> dict[str, float]:
+def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 8) -> dict[str, float]:
     """A quick look at a network in training: some photos of each source, no report, the network left as it is.
 
     model: in eval mode; BatchNorm stays unfolded.

@@ -80,11 +80,7 @@ _kept_sine_2d, _kept_sine_1d = lru_cache(maxsize=64)(_sine_2d), lru_cache(maxsiz
 
 
 class Attention(nn.Module):
-    """Multi-head attention with one packed projection, as ``torch.nn.MultiheadAttention`` stores it.
-
-    The three projections are methods of their own, so that what depends on the image alone is computed once and
-    shared by all its prompts.
-    """
+    """Multi-head attention with one packed projection, as ``torch.nn.MultiheadAttention`` stores it."""
 
     def __init__(self, channels: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
@@ -97,54 +93,47 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def _project(self, tokens: Tensor, third: int) -> Tensor:
+    def project(self, tokens: Tensor, third: int) -> Tensor:
+        """Tokens [B, L, C] -> queries (third 0), keys (1) or values (2) [B, L, C]."""
         channels = self.out_proj.in_features
         rows = slice(third * channels, (third + 1) * channels)
         return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
-    def project_q(self, tokens: Tensor) -> Tensor:
-        """[B, L, C] -> queries [B, L, C]."""
-        return self._project(tokens, 0)
-
-    def project_k(self, tokens: Tensor) -> Tensor:
-        """[B, L, C] -> keys [B, L, C]."""
-        return self._project(tokens, 1)
-
-    def project_v(self, tokens: Tensor) -> Tensor:
-        """[B, L, C] -> values [B, L, C]."""
-        return self._project(tokens, 2)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Attention over projected q [B, Lq, C], k and v [B, Lk, C] -> [B, Lq, C].
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Attention of q [B, Lq, C] over k and v [B, Lk, C] -> [B, Lq, C].
 
         allowed: bool [B, Lk], False for keys that must not be looked at.
         """
-        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, L, d]
+        q, k, v = (self._split(self.project(tokens, third)) for third, tokens in enumerate((q, k, v)))
         mask = None if allowed is None else allowed[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Project, then attend."""
-        return self.attend(self.project_q(q), self.project_k(k), self.project_v(v), allowed)
-
     def look_up(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
-        """The same for many queries and few keys: the two projections of C channels a query move to the keys.
+        """``forward`` for many queries and few keys: the projections of queries and results move to the keys.
 
-        A score is (Wq q + bq) . key = q . (Wq' key) + bq . key, and Wo (sum of weight * value) = sum of weight * (Wo value).
+        A score is (Wq q + bq) . key = q . (Wq' key) + bq . key, and Wo (sum of weight * value) the sum of
+        weight * (Wo value), so no C x C product is left for each of the Lq queries.
         """
         channels, heads = self.out_proj.in_features, self.num_heads
-        k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (self.project_k(k), self.project_v(v)))
-        k = k * k.shape[-1] ** -0.5  # [B, heads, Lk, d]
+        k, v = self._split(self.project(k, 1)), self._split(self.project(v, 2))  # [B, heads, Lk, d]
+        k = k * k.shape[-1] ** -0.5
         q_weight, q_bias = self.in_proj_weight[:channels], self.in_proj_bias[:channels]
-        keys = (k @ q_weight.unflatten(0, (heads, -1))).flatten(1, 2)  # [B, heads*Lk, C]
-        offsets = (k @ q_bias.view(heads, -1, 1)).flatten(1)  # [B, heads*Lk]
-        values = (v @ self.out_proj.weight.t().unflatten(0, (heads, -1))).flatten(1, 2)  # [B, heads*Lk, C]
-        offsets = offsets.masked_fill(~allowed.repeat(1, heads), -math.inf)
-        scores = torch.baddbmm(offsets[:, None], q, keys.transpose(1, 2))  # [B, Lq, heads*Lk]
-        weights = scores.unflatten(-1, (heads, -1)).softmax(-1).flatten(2)
-        weights = F.dropout(weights, self.dropout, self.training)
-        return torch.baddbmm(self.out_proj.bias, weights, values)
+        keys = k @ q_weight.unflatten(0, (heads, -1))  # [B, heads, Lk, C]
+        values = v @ self.out_proj.weight.t().unflatten(0, (heads, -1))  # [B, heads, Lk, C]
+        offsets = (k @ q_bias.view(heads, -1, 1)).masked_fill(~allowed[:, None, :, None], -math.inf)
+        # The few keys stand before the many queries: the softmax then runs along memory, ten times faster on a CPU.
+        scores = torch.baddbmm(offsets.flatten(1, 2), keys.flatten(1, 2), q.transpose(1, 2))  # [B, heads*Lk, Lq]
+        weights = scores.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
+        weights = F.dropout(weights, self.dropout, self.training).transpose(1, 2)  # [B, Lq, heads*Lk]
+        return torch.baddbmm(self.out_proj.bias, weights, values.flatten(1, 2))
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        """[B, L, C] -> [B, heads, L, d]."""
+        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+_HIDDEN_AT_ONCE = 2**21  # numbers
 
 
 class FeedForward(nn.Module):
@@ -160,6 +149,15 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, L, C] -> [B, L, C]."""
+        if self.training or tokens.device.type != "cpu":
+            return self._rows(tokens)
+        # Some rows at a time: the hidden values stay in the cache, and the largest array of the network is never made.
+        rows = max(1, _HIDDEN_AT_ONCE // (tokens.shape[0] * self.linear1.out_features))
+        if rows >= tokens.shape[1]:
+            return self._rows(tokens)
+        return torch.cat([self._rows(part) for part in tokens.split(rows, 1)], 1)
+
+    def _rows(self, tokens: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.relu(self.linear1(tokens))))
 
 
@@ -183,4 +181,41 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
                 sequence[i], sequence[i + 1] = fuse_conv_bn_eval(first, norm), nn.Identity()
             elif isinstance(first, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
                 sequence[i], sequence[i + 1] = fuse_linear_bn_eval(first, norm), nn.Identity()
+    return model
+
+
+class OneDnnLinear(nn.Linear):
+    """``nn.Linear`` that uses oneDNN in float32 inference on a CPU.
+
+    PyTorch multiplies float32 matrices by MKL, which on an AMD processor reaches less than half of oneDNN's speed.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        plain = (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.is_autocast_enabled("cpu")
+            or input.device.type != "cpu"
+            or input.dtype != torch.float32
+            or input.numel() < _ONEDNN_ROWS * self.in_features
+        )
+        if plain:
+            return super().forward(input)
+        return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
+
+
+_ONEDNN_ROWS = 8  # below, the call itself costs more than it saves
+
+
+def use_onednn(model: nn.Module) -> nn.Module:
+    """Replace every plain linear layer by ``OneDnnLinear`` with the same parameters, in place; names stay."""
+    if not torch.backends.mkldnn.is_available():
+        return model
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear:
+                fast = OneDnnLinear(child.in_features, child.out_features, child.bias is not None, device="meta")
+                fast.weight, fast.bias = child.weight, child.bias
+                setattr(parent, name, fast.train(child.training))
     return model

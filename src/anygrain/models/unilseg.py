@@ -13,6 +13,7 @@ Levels k = 1..4 have stride 4, 8, 16, 32.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -193,10 +194,9 @@ class PreFusion(nn.Module):
     def forward(self, visual: Tensor, text: TextFeatures, image_index: Tensor) -> Tensor:
         """visual [B, C, H, W] -> [N, C, H, W]."""
         size = visual.shape[-2:]
-        position = sine_2d(visual.shape[1], *size, visual.device)
-        q = of_images(self.attn.project_q(to_tokens(visual) + position), image_index)  # one projection an image
+        q = to_tokens(visual) + sine_2d(visual.shape[1], *size, visual.device)
         words = self.proj(text.words)
-        found = self.attn.attend(q, self.attn.project_k(words), self.attn.project_v(words), text.real)
+        found = self.attn.look_up(of_images(q, image_index), words, words, text.real)
         return of_images(visual, image_index) + to_map(found, size)
 
 
@@ -267,7 +267,7 @@ class LanguageLayer(nn.Module):
             z = self.norm2(z + self.dropout(self.self_attn(z, both, both)))
         else:
             # With one token the softmax is 1: queries and keys of the self-attention do not matter.
-            alone = self.self_attn.out_proj(self.self_attn.project_v(z))
+            alone = self.self_attn.out_proj(self.self_attn.project(z, 2))
             z = self.norm1(z + self.dropout(alone))
             z = self.norm2(z + self.dropout(self.cross_attn(z + prompt, keys, values)))
         return self.norm3(z + self.dropout(self.ffn(z)))
@@ -416,11 +416,20 @@ class UniLSeg(nn.Module):
         "letterbox": sigmoid at the input size, then the official inverse warp (bicubic, so slightly outside 0..1).
         "fit": logits enlarged in one step, then sigmoid.
         """
+        maps = resize.maps_back(self._maps(logits, resize))
+        return maps if self.config.resize == "letterbox" else torch.from_numpy(maps).sigmoid_().numpy()
+
+    def masks(self, logits: Tensor, resize: Resize, threshold: float) -> np.ndarray:
+        """``probabilities(logits, resize) > threshold`` as bool [N, H, W], in a fraction of the time."""
+        if self.config.resize == "fit":
+            threshold = math.log(threshold / (1 - threshold))  # of a logit
+        return resize.masks_back(self._maps(logits, resize), threshold)
+
+    def _maps(self, logits: Tensor, resize: Resize) -> np.ndarray:
+        """What goes back to the photograph's size: probabilities ("letterbox") or logits ("fit")."""
         if self.config.resize == "letterbox":
-            canvas = self.enlarge(logits.float(), resize.canvas).sigmoid()
-            return resize.maps_back(canvas.cpu().numpy())
-        enlarged = resize.maps_back(logits.float().cpu().numpy())
-        return torch.from_numpy(enlarged).sigmoid_().numpy()
+            logits = self.enlarge(logits.float(), resize.canvas).sigmoid()
+        return logits.float().cpu().numpy()
 
     def loss(self, output: DecoderOutput, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy + Dice on the mask at input size (paper §4.1), and presence where it is predicted."""
