@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 .PHONY: demo test test-full lint clean
 
 demo: .venv/core
-	$(BIN)/anygrain segment examples/street.jpg -t "all windows" -t "the building" -t "all cars" --out out/demo
+	$(BIN)/anygrain segment examples/street.jpg -t "the building" -t "all windows" -t "the car" --out out/demo
 	@echo "overlay: out/demo/street.overlay.png   masks: out/demo/street.json"
 
 test: .venv/dev

@@ -16,7 +16,7 @@ from anygrain.models.convnet import EfficientNetLiteConfig
 from anygrain.models.swin import SwinConfig
 from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 
-WORDS = "all the most salient object people person red car sky window dog cat on left right with a of".split()
+WORDS = ["all", "the", "most", "salient", "object", "people", "red", "car", "sky", "window", "dog", "cat", "on", "left"]
 
 
 def nano_config(**changes: Any) -> UniLSegConfig:

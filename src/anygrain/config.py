@@ -26,7 +26,7 @@ def from_dict(cls: type[T], values: Any, *, where: str = "config") -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object with the fields of {cls.__name__}, got {type(values).__name__}")
     # A plain dataclass takes its settings from what is around it, hence the tuple of one.
-    adapter = TypeAdapter(tuple[cls], config=ConfigDict(extra="forbid"))
+    adapter = TypeAdapter(tuple[cls], config=ConfigDict(extra="forbid"))  # pyright: ignore[reportInvalidTypeForm]
     try:
         return adapter.validate_python((values,))[0]
     except ValidationError as error:

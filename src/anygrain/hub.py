@@ -214,8 +214,9 @@ def _write(network: UniLSeg, folder: Path, card: str, storage: Storage) -> None:
     (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     save_file(pack(network.state_dict(), storage), folder / "model.safetensors")
     (folder / "README.md").write_text(card, encoding="utf-8")
-    if hasattr(network.tokenizer, "save"):
-        network.tokenizer.save(folder / "tokenizer.json")
+    save_tokenizer = getattr(network.tokenizer, "save", None)  # CLIP's is part of the package
+    if save_tokenizer is not None:
+        save_tokenizer(folder / "tokenizer.json")
 
 
 def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:

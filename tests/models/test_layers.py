@@ -1,10 +1,22 @@
 """Blocks shared by the networks: equal to torch's own, and safe to keep between inference, export and training."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from anygrain.models.layers import Attention, conv_bn_relu, fold_batch_norm, resize_map, sine_1d, sine_2d
+from anygrain.models import layers
+from anygrain.models.layers import (
+    Attention,
+    FeedForward,
+    conv_bn_relu,
+    fold_batch_norm,
+    resize_map,
+    sine_1d,
+    sine_2d,
+    use_onednn,
+)
 
 CPU = torch.device("cpu")
 
@@ -99,3 +111,74 @@ def test_folding_batch_norm_changes_nothing_but_the_work():
 def test_folding_needs_eval_mode():
     with pytest.raises(ValueError, match="only in eval mode"):
         fold_batch_norm(Folded())
+
+
+@pytest.mark.parametrize("lengths", [(1, 3), (40, 6), (7, 40)])
+def test_looking_up_words_equals_attention(lengths):
+    torch.manual_seed(0)
+    attention = Attention(24, 3)
+    nn.init.normal_(attention.in_proj_bias)
+    nn.init.normal_(attention.out_proj.bias)
+    q, k, v = torch.randn(2, lengths[0], 24), torch.randn(2, lengths[1], 24), torch.randn(2, lengths[1], 24)
+    allowed = torch.rand(2, lengths[1]) > 0.4
+    allowed[:, 0] = True
+    inputs = [t.requires_grad_() for t in (q, k, v)]
+    expected, actual = attention(q, k, v, allowed), attention.look_up(q, k, v, allowed)
+    torch.testing.assert_close(actual, expected, atol=2e-6, rtol=1e-5)
+    weight = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((out * weight).sum(), inputs) for out in (expected, actual)]
+    for theirs, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_of_looked_up_words_keeps_the_mean():
+    torch.manual_seed(0)
+    attention = Attention(8, 2, dropout=0.5)
+    q, words = torch.randn(1, 5, 8).expand(4000, -1, -1), torch.randn(1, 3, 8).expand(4000, -1, -1)
+    allowed = torch.ones(4000, 3, dtype=torch.bool)
+    dropped = attention.train().look_up(q, words, words, allowed)
+    assert not torch.equal(dropped[0], dropped[1])
+    kept = attention.eval().look_up(q, words, words, allowed)
+    torch.testing.assert_close(dropped.mean(0), kept[0], atol=0.03, rtol=0)
+
+
+def test_rows_of_the_feed_forward_may_go_one_after_the_other(monkeypatch):
+    torch.manual_seed(0)
+    ffn, tokens = FeedForward(8, 32).eval(), torch.randn(2, 50, 8)
+    expected, largest = ffn(tokens), []
+    ffn.linear1.register_forward_hook(lambda module, inputs, output: largest.append(output.numel()))
+    monkeypatch.setattr(layers, "_HIDDEN_AT_ONCE", 500)
+    torch.testing.assert_close(ffn(tokens), expected)
+    assert max(largest) <= 500
+    assert sum(largest) == 2 * 50 * 32
+
+
+class Linears(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stack = nn.Sequential(nn.Linear(32, 48), nn.ReLU(), nn.Linear(48, 16, bias=False))
+        self.last = nn.Linear(16, 8)
+
+    def forward(self, x):
+        return self.last(self.stack(x))
+
+
+def test_linear_layers_by_onednn_give_the_same():
+    torch.manual_seed(0)
+    plain = Linears().eval()
+    fast = use_onednn(copy.deepcopy(plain))
+    assert fast.state_dict().keys() == plain.state_dict().keys()
+    tokens = [torch.randn(2, 30, 32), torch.randn(2, 32, 30).transpose(1, 2), torch.randn(1, 32), torch.randn(0, 32)]
+    tokens += [torch.randn(1, 9, 32).expand(3, 9, 32)]
+    with torch.inference_mode():
+        for x in tokens:
+            torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(fast(tokens[0]), plain(tokens[0]))
+    # Training, export and other types go the usual way.
+    fast(tokens[0]).sum().backward()
+    assert all(parameter.grad is not None for parameter in fast.parameters())
+    with torch.inference_mode():
+        exported = torch.export.export(fast, (tokens[0],)).module()
+    assert "mkldnn" not in exported.code
+    assert fast.double()(tokens[0].double()).dtype == torch.float64

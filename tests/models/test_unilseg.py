@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_unilseg import build, nano_config, official_config
 
 from anygrain.data.batch import Batch
 from anygrain.models.layers import fold_batch_norm
 from anygrain.models.unilseg import TextFeatures, UniLSeg, UniLSegConfig
+from tiny_unilseg import build, nano_config, official_config
 
 TEXTS = ["all people", "the red car on the left", "sky", "the most salient object"]
 NOISE = 2e-5  # float32, logits of a few units
@@ -71,14 +71,13 @@ def test_the_papers_equations_give_other_masks():
     assert difference.abs().max() > 1e-2
 
 
-ROWS = [dict(zip(("pre_fusion", "vision_path", "language_path"), row)) for row in itertools.product((0, 1), repeat=3)]
 PARTS = {"pre_fusion": "pre_fusion.", "vision_path": "blocks.", "language_path": "language_path.layers."}
+ROWS = [dict(zip(PARTS, row, strict=True)) for row in itertools.product((False, True), repeat=3)]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "+".join(k for k, on in row.items() if on) or "baseline")
 @pytest.mark.parametrize("base", CONFIGS)
 def test_the_switches_of_table_8(base, row, tmp_path):
-    row = {switch: bool(on) for switch, on in row.items()}
     config = CONFIGS[base].ablation(**row)
     model = build(config, tmp_path)
     parameters = dict(model.named_parameters())

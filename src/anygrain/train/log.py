@@ -30,8 +30,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw every number of the log over the step, losses together, evaluation figures together, into a PNG; nothing while the log is empty.
+    """Draw every number of the log over the step, losses together, evaluation figures together, into a PNG.
 
+    An empty log draws nothing.
     Raises ImportError with the command to run when matplotlib is missing.
     """
     records = read(log)
