@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="+", type=int, default=[1, 8, 20])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory-limit", type=int, default=2**30, help="bytes for a batch of prompts, in our way")
+    parser.add_argument("--memory-limit", type=int, default=2**28, help="bytes for a batch of prompts, in our way")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 in our way")
     parser.add_argument("--compile", action="store_true", help="torch.compile in our way")
     parser.add_argument("--row", nargs=3, metavar=("WAY", "MODEL", "K"), help="measure one row and print JSON")

@@ -285,3 +285,10 @@ def test_tiny_and_thin_images_have_an_answer(segmenter, size):
     (embedding,) = segmenter.embed([image])
     assert isinstance(embedding, ImageEmbedding)
     assert segmenter(image, "sky").masks.shape == (1, *size)
+
+
+def test_a_high_presence_without_a_pixel_is_no_high_score(nano):
+    high = Segmenter(nano, INFO, threshold=0.3, presence_threshold=1e-6)(picture(), TEXTS)
+    none = Segmenter(nano, INFO, threshold=0.999999, presence_threshold=1e-6)(picture(), TEXTS)
+    peaks = 1 / (1 + np.exp(-none.low_res_logits.max((1, 2))))
+    np.testing.assert_allclose(none.scores, np.minimum(high.scores, peaks), atol=1e-6)

@@ -407,13 +407,9 @@ class UniLSeg(nn.Module):
         return DecoderOutput(logits[-1], presence, tuple(logits[:-1]))
 
     def bytes_per_prompt(self, features: tuple[Tensor, ...]) -> int:
-        """What decoding one more prompt takes at most: hidden feed-forward plus eight maps at the widest level."""
-        config = self.config
-        rows = []
-        for level, feature_map in enumerate(features, 1):
-            hidden = config.ffn_dim if str(level) in self.blocks else 0
-            rows.append(feature_map.shape[-2] * feature_map.shape[-1] * (hidden + 8 * config.level_dims[level - 1]))
-        return 4 * max(rows)
+        """What decoding one more prompt takes at most: eight maps at the widest level (measured)."""
+        sizes = zip(features, self.config.level_dims, strict=True)
+        return 4 * 8 * max(width * feature_map.shape[-2] * feature_map.shape[-1] for feature_map, width in sizes)
 
     def forward(self, pixels: Tensor, ids: Tensor) -> DecoderOutput:
         """One prompt an image: pixels [B, 3, H, W], ids [B, L]."""
