@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from anygrain.images import ImageError, Resize, open_image, write_atomic, write_image
+from anygrain.images import ImageError, open_image, write_atomic, write_image
+from anygrain.resize import Resize
 
 PHOTOS = Path(__file__).parent / "fixtures" / "photos"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -289,6 +290,18 @@ def test_points_and_boxes_follow_the_pixels(make):
     points = np.array([[50.5, 40.5], [0, 0], [229.0, 149.0]])
     np.testing.assert_allclose(resize.points_back(resize.points(points)), points, atol=1e-9)
     np.testing.assert_allclose(resize.boxes_back(box), [[50, 40, 130, 90]], atol=1e-9)
+
+
+@pytest.mark.parametrize("source", [(9, 20), (33, 50), (50, 31)])
+def test_maps_come_back_to_a_photo_smaller_than_they_are_as_pillow_does_it(source):
+    resize = Resize.fit(source, 256)
+    values = np.random.default_rng(0).normal(size=(1, resize.canvas[0] // 4, resize.canvas[1] // 4)).astype(np.float32)
+    part = (0, 0, resize.content[1] / 4, resize.content[0] / 4)
+    expected = Image.fromarray(values[0]).resize(source[::-1], Image.Resampling.BILINEAR, box=part)
+    back = resize.maps_back(values)
+    np.testing.assert_allclose(back[0], np.asarray(expected), atol=1e-5)
+    for threshold in (-9, 0.0, 1.0, 9):
+        np.testing.assert_array_equal(resize.masks_back(values, threshold), back > np.float32(threshold))
 
 
 def test_maps_come_back_like_torch_and_without_the_padding():

@@ -15,7 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[tuple[str, ...]] = [
     ("types",),
     ("config",),
-    ("warp", "draw", "images", "masks"),
+    ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),
     ("segmenter",),

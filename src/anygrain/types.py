@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from anygrain.images import Resize
+    from anygrain.resize import Resize
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]

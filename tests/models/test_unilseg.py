@@ -291,3 +291,28 @@ def test_letters_of_other_scripts_count(model):
 def test_without_a_tokenizer_texts_are_refused():
     with torch.device("meta"), pytest.raises(ValueError, match="built without a tokenizer"):
         UniLSeg(nano_config()).encode_text(["dog"])
+
+
+# --------------------------------------------------------------------------------------------------- export
+
+
+class Decoder(torch.nn.Module):
+    """``decode`` with plain tensors, as an exported graph has them."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features, words, real, sentence, index):
+        return self.model.decode(features, TextFeatures(words, real, sentence), index).mask_logits
+
+
+def test_the_decoder_exports_with_a_free_number_of_prompts(model):
+    with torch.no_grad():
+        features, index = model.encode_image(pixels_of()), torch.zeros(4, dtype=torch.int64)
+        text = model.encode_text(TEXTS)
+        prompts = {0: torch.export.Dim("prompts", min=1, max=64)}
+        shapes = ((None,) * 4, prompts, prompts, prompts, prompts)
+        program = torch.export.export(Decoder(model), (features, *text, index), dynamic_shapes=shapes)
+        exported = program.module()(features, *(part[:2] for part in text), index[:2])
+    torch.testing.assert_close(exported, ask(model, pixels_of(), TEXTS[:2]).mask_logits, atol=NOISE, rtol=0)

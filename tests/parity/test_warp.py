@@ -6,7 +6,7 @@ import pytest
 import torch
 from official import FIXTURES
 
-from anygrain.images import Resize
+from anygrain.resize import Resize
 from anygrain.warp import letterbox, warp_image, warp_map
 
 SIZES = {(375, 500): "A", (640, 427): "B", (97, 131): "A", (1200, 900): "B"}

@@ -154,7 +154,7 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, L, C] -> [B, L, C]."""
-        if self.training or tokens.device.type != "cpu":
+        if self.training or tokens.device.type != "cpu" or torch.compiler.is_compiling():
             return self._rows(tokens)
         # Some rows at a time: the hidden values stay in the cache, and the largest array of the network is never made.
         rows = max(1, _HIDDEN_AT_ONCE // (tokens.shape[0] * self.linear1.out_features))

@@ -44,7 +44,7 @@ from anygrain.models.swin import Swin, SwinConfig
 
 if TYPE_CHECKING:
     from anygrain.data.batch import Batch
-    from anygrain.images import Resize
+    from anygrain.resize import Resize
 
 Four = tuple[int, int, int, int]
 ImageEncoderConfig = Annotated[SwinConfig | EfficientNetLiteConfig, Discriminator("kind")]
@@ -193,7 +193,7 @@ def last_real(real: Tensor) -> int:
 def of_images(tensor: Tensor, image_index: Tensor) -> Tensor:
     """Rows of a per-image tensor [B, ...] for each prompt [N, ...], without a copy when there is one image."""
     if tensor.shape[0] == 1:
-        return tensor.expand(len(image_index), *tensor.shape[1:])
+        return tensor.expand(image_index.shape[0], *tensor.shape[1:])  # len() would fix it when traced
     return tensor[image_index]
 
 
@@ -250,7 +250,7 @@ class VisionLanguageBlock(nn.Module):
         # The position is added before shrinking, and to queries and keys only.
         keyed = to_tokens(resize_map(visual + to_map(position[None], size), small))
         plain = to_tokens(resize_map(visual, small))
-        allowed = torch.cat([real.new_ones(len(real), plain.shape[1]), real], 1)
+        allowed = torch.cat([real.new_ones(real.shape[0], plain.shape[1]), real], 1)
         out = self.self_attn(keyed, torch.cat([keyed, words], 1), torch.cat([plain, words], 1), allowed)
         return to_tokens(resize_map(to_map(out, small), size))
 
@@ -351,7 +351,7 @@ class UniLSeg(nn.Module):
 
     def make_resize(self, size: tuple[int, int]) -> Resize:
         """How an image of (height, width) is brought to the input, and back."""
-        from anygrain.images import Resize
+        from anygrain.resize import Resize
 
         if self.config.resize == "letterbox":
             return Resize.letterbox(size, self.config.input_size)
@@ -385,7 +385,8 @@ class UniLSeg(nn.Module):
 
     def decode(self, features: tuple[Tensor, ...], text: TextFeatures, image_index: Tensor) -> DecoderOutput:
         """Masks of N prompts; ``image_index`` int64 [N] names each prompt's image among the B of ``features``."""
-        text = text.select(slice(None))
+        if not torch.compiler.is_compiling():  # in a traced graph the length would have to be a constant
+            text = text.select(slice(None))
         y, fused = None, None
         for level in (4, 3, 2, 1):
             key, visual = str(level), features[level - 1]
