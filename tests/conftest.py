@@ -74,3 +74,16 @@ def anygrain(capsys: pytest.CaptureFixture[str]):
         return Result(status, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def segment(anygrain, tiny_model: Path):
+    """``anygrain segment`` with the tiny model."""
+    return lambda *arguments: anygrain("segment", "--model", tiny_model, "--device", "cpu", *arguments)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -23,19 +23,6 @@ from anygrain.types import Mask
 
 
 @pytest.fixture
-def segment(anygrain, tiny_model):
-    """``anygrain segment`` with the tiny model."""
-    return lambda *arguments: anygrain("segment", "--model", tiny_model, "--device", "cpu", *arguments)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def encoded(monkeypatch):
     """Every image that is encoded from now on."""
     images: list = []

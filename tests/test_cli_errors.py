@@ -17,17 +17,6 @@ from anygrain import outputs
 from anygrain.__main__ import main
 
 
-@pytest.fixture
-def segment(anygrain, tiny_model):
-    return lambda *arguments: anygrain("segment", "--model", tiny_model, "--device", "cpu", *arguments)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def refused(result, *words):
     """The result is one sentence that holds ``words``; returns it."""
     assert result.status == 2, result

@@ -14,17 +14,6 @@ from anygrain.images import ImageError
 from anygrain.video import FrameFolder, VideoFile, VideoWriter
 
 
-@pytest.fixture
-def segment(anygrain, tiny_model):
-    return lambda *arguments: anygrain("segment", "--model", tiny_model, "--device", "cpu", *arguments)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def picture(number, size=(64, 48)):
     """A picture with a bright square that moves: its place tells the frame's number."""
     array = np.full((size[1], size[0], 3), 40, np.uint8)
