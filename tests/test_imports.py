@@ -14,7 +14,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # A module imports from its own layer and from those above it in this list.
 LAYERS: list[tuple[str, ...]] = [
     ("types",),
-    ("config",),
+    ("config", "files"),
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import uuid
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anygrain import config as configs
+from anygrain.files import whole_folder
 from anygrain.models import MODELS
 
 if TYPE_CHECKING:
@@ -185,17 +184,8 @@ def save(network: UniLSeg, folder: str | Path, *, card: str, storage: Storage = 
     """
     folder = Path(folder)
     _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work, old = (folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.{end}" for end in ("new", "old"))
-    work.mkdir()
-    try:
+    with whole_folder(folder) as work:
         _write(network, work, card, storage)
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
-    finally:
-        for rest in (work, old):
-            shutil.rmtree(rest, ignore_errors=True)
     return folder
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tarfile
-import uuid
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from anygrain.data.formats import from_record, to_record
+from anygrain.files import whole_folder
 from anygrain.types import Sample
 
 SUFFIX_OF = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
@@ -37,15 +36,8 @@ def write_shards(samples: Iterable[Sample], folder: str | Path, samples_per_shar
     """
     folder = Path(folder)
     _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    work.mkdir()
-    try:
-        count = _write_all(samples, work, samples_per_shard)
-        _swap(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return count
+    with whole_folder(folder) as work:
+        return _write_all(samples, work, samples_per_shard)
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -53,15 +45,6 @@ def _check_replaceable(folder: Path) -> None:
         not folder.is_dir() or any(not p.name.endswith((".tar", ".index.npy")) for p in folder.iterdir())
     ):
         raise FileExistsError(f"{folder}: holds other things than shards; name a new folder")
-
-
-def _swap(work: Path, folder: Path) -> None:
-    """Put the finished folder in its place; an older one is moved away first, then removed."""
-    old = work.with_suffix(".old.tmp")
-    if folder.exists():
-        folder.rename(old)
-    work.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_all(samples: Iterable[Sample], work: Path, samples_per_shard: int) -> int:

@@ -9,7 +9,6 @@ import json
 import random
 import re
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anygrain.files import whole_folder
 from anygrain.train.optim import Average
 
 _NAME = re.compile(r"step-(\d{8})")
@@ -52,14 +52,9 @@ def save(
         "python": random.getstate(),
         "record": record,
     }
-    work = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    work.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as work:
         save_file({k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}, work / "state.safetensors")
         (work / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        _swap(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def load(
@@ -120,15 +115,6 @@ def _numbered(folder: Path) -> list[Path]:
 def name_of(step: int) -> str:
     """The folder name of a step's checkpoint; names sort as steps do."""
     return f"step-{step:08d}"
-
-
-def _swap(work: Path, folder: Path) -> None:
-    """The finished folder takes its place; an older one is moved away first, so that one of them is always whole."""
-    old = work.with_suffix(".old.tmp")
-    if folder.exists():
-        folder.rename(old)
-    work.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
