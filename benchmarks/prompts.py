@@ -24,7 +24,7 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def build(name: str, device: str, memory_limit: int):
+def build(name: str, device: str, memory_limit: int | None):
     """A Segmenter as the weights come: nothing folded or replaced; random weights for the released network."""
     import torch
 
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="+", type=int, default=[1, 8, 20])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--memory-limit", type=int, default=2**28, help="bytes for a batch of prompts, in our way")
+    parser.add_argument("--memory-limit", type=int, help="bytes for a batch of prompts, in our way (the default's)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 in our way")
     parser.add_argument("--compile", action="store_true", help="torch.compile in our way")
     parser.add_argument("--row", nargs=3, metavar=("WAY", "MODEL", "K"), help="measure one row and print JSON")
@@ -138,7 +138,9 @@ def main() -> None:
 def _child(way: str, name: str, count: int, arguments) -> dict:
     flags = [flag for flag, wanted in (("--bf16", arguments.bf16), ("--compile", arguments.compile)) if wanted]
     command = [sys.executable, __file__, "--row", way, name, str(count), "--device", arguments.device, *flags]
-    command += ["--repeats", str(arguments.repeats), "--memory-limit", str(arguments.memory_limit)]
+    command += ["--repeats", str(arguments.repeats)]
+    if arguments.memory_limit:
+        command += ["--memory-limit", str(arguments.memory_limit)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

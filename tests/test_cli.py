@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 import anygrain as package
+from anygrain import hub
 from anygrain.cli import COMMANDS
 from anygrain.images import decode_image
 from anygrain.inputs import expand, images_in, natural, result_names
 from anygrain.segmenter import Segmenter
 from anygrain.types import Mask
+from tiny_unilseg import build, nano_config
 
 
 @pytest.fixture
@@ -78,6 +80,45 @@ def test_thresholds_reach_the_model(segment, photos, folder):
         for t in ("0.3", "0.5", "0.9")
     ]
     assert areas[0] > areas[1] > areas[2]
+
+
+def test_the_presence_threshold_decides_what_is_there(anygrain, photos, folder):
+    model = hub.save(build(nano_config(threshold=0.3), folder), folder / "model", card="")
+    asked = (
+        "segment",
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        photos / "dog.jpg",
+        "--json",
+        "-",
+        "-t",
+        "dog",
+        "-t",
+        "sky",
+    )
+
+    def segments(limit):
+        return json.loads(anygrain(*asked, "--presence-threshold", limit).out)["segments"]
+
+    first, second = segments("0.001")
+    assert first["present"]
+    assert second["present"]
+    low, high = sorted((first, second), key=lambda segment: segment["score"])
+    between = {one["prompt"]["text"]: one for one in segments(str((low["score"] + high["score"]) / 2))}
+    assert between[high["prompt"]["text"]]["area"] == high["area"] > 0
+    missing = between[low["prompt"]["text"]]
+    assert (missing["present"], missing["area"], missing["box"], missing["score"]) == (False, 0, None, low["score"])
+
+
+@pytest.mark.parametrize("option", ["--threshold", "--presence-threshold"])
+@pytest.mark.parametrize("value", ["0", "1.5"])
+def test_a_threshold_that_is_no_probability_is_one_sentence(segment, photos, folder, option, value):
+    result = segment(photos / "dog.jpg", "-t", "x", option, value)
+    name = option.strip("-").replace("-", "_")
+    assert result.status == 2
+    assert result.err == f"anygrain: error: {name} must lie between 0 and 1, got {float(value)}\n"
 
 
 def test_each_photo_is_encoded_once_for_all_its_prompts(segment, photos, folder, encoded):

@@ -25,6 +25,7 @@ commands:
   data show         draw random samples of shards on one page
   train             train a model by a recipe
   evaluate          measure a model on shards
+  experiment        train and tabulate what the paper compares: fig5, fig6, table8
 
   -h, --help        show this help, or that of a command
   --version         show the version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, segment, train
+from anygrain.commands import convert, data, evaluate, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
@@ -14,6 +14,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data show": data.show_shards,
     "train": train.train,
     "evaluate": evaluate.evaluate,
+    "experiment": experiment.experiment,
 }
 
 

@@ -35,7 +35,7 @@ def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) ->
 
     model: alias ("nano"), folder, or "org/repo".
     device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16`` of the Segmenter.
+    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile`` of the Segmenter.
     Raises ValueError for an unknown name, a folder that holds no model, or weights that do not fit their config.
     """
     from anygrain.models.layers import fold_batch_norm, use_onednn
@@ -105,7 +105,7 @@ def read_model(folder: Path) -> UniLSeg:
             raise ValueError(f"{folder}: not a model folder, {name} is missing")
     network, weights = build(folder), folder / "model.safetensors"
     try:
-        state = unpack(load_file(weights))
+        state = unpack(load_file(weights))  # the file, mapped into memory, is let go here
     except SafetensorError as error:
         raise ValueError(f"{weights}: not a readable safetensors file ({error})") from None
     except ValueError as error:
@@ -118,6 +118,8 @@ def read_model(folder: Path) -> UniLSeg:
 def build(folder: Path) -> UniLSeg:
     """The network that ``config.json`` describes, on the meta device (no weights), with its tokenizer."""
     import torch
+
+    from anygrain.models.layers import WithoutInit
 
     path = folder / "config.json"
     try:
@@ -132,7 +134,7 @@ def build(folder: Path) -> UniLSeg:
     module, model_name, config_name = MODELS[architecture]
     module = import_module(module)
     config = configs.from_dict(getattr(module, config_name), fields, where=str(path))
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutInit():
         network = getattr(module, model_name)(config)
     network.tokenizer = read_tokenizer(config, folder)
     return network
@@ -228,7 +230,10 @@ def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
 
 
 def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is stored -> float32 state dict. Raises ValueError when an int8 tensor has no scale that fits."""
+    """What is stored -> float32 state dict that shares no memory with it.
+
+    Raises ValueError when an int8 tensor has no scale that fits.
+    """
     import torch
 
     scales = {f"{key}.scale": value.shape[:1] for key, value in packed.items() if value.dtype == torch.int8}
@@ -239,9 +244,10 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in packed.items():
         if key in scales:
             continue
-        state[key] = value.float() if value.is_floating_point() else value
         if value.dtype == torch.int8:
-            state[key] = value.float() * packed[f"{key}.scale"][:, None]
+            state[key] = value.float().mul_(packed[f"{key}.scale"][:, None])
+        else:
+            state[key] = value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
     return state
 
 

@@ -73,7 +73,7 @@ def _overlay_writer(out: Path, name: str, frames: VideoFile | FrameFolder) -> Vi
 def _embedded(segmenter: Segmenter, frames: Iterable[Frame]) -> Iterator[tuple[Frame, ImageEmbedding]]:
     stream = iter(frames)
     while batch := list(islice(stream, FRAMES_AT_ONCE)):
-        embeddings = segmenter.embed([frame.image for frame in batch], batch_size=FRAMES_AT_ONCE)
+        embeddings = segmenter.embed([frame.image for frame in batch], batch_size=FRAMES_AT_ONCE, tiles=False)
         for frame, embedding in zip(batch, embeddings, strict=True):
             yield frame, replace(embedding, name=frame.name)
 

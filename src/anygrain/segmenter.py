@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from anygrain.images import open_image
 from anygrain.models.unilseg import TextFeatures
+from anygrain.tiles import Fusion, Tile, TileOption, layout, most_tiles
 from anygrain.types import ImageEmbedding, Prediction, Prompt
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ class Segmenter:
     info: what predictions say about the model; "name" and "fingerprint" are used here.
     threshold: mask probability above which a pixel belongs to the mask; None takes the model's own.
     presence_threshold: below this presence score the answer is "not there" (models that predict presence only).
-    memory_limit: bytes that decoding a batch of prompts may take beside the weights.
+    memory_limit: bytes that decoding a batch of prompts may take beside the weights; None takes 96 MiB on a CPU, where
+        larger batches are no faster, and 1 GiB elsewhere.
     bf16: compute in bfloat16, about twice as fast where the processor has it; borders move by a pixel here and there.
+    tile: "auto" also looks at overlapping pieces of photos of more than 1.5 times the model's input size, where things
+        are small; a whole number from 2 to 8 says how many pieces along the longer side at the most; "off" never does.
+        Smaller photos are answered the same to the bit. For models that keep a photo's aspect ("fit").
     """
 
     def __init__(
@@ -45,22 +51,28 @@ class Segmenter:
         *,
         threshold: float | None = None,
         presence_threshold: float = 0.5,
-        memory_limit: int = 2**28,
+        memory_limit: int | None = None,
         bf16: bool = False,
+        tile: TileOption = "off",
     ):
         self.model, self.info = model, dict(info)
         self.threshold = model.config.threshold if threshold is None else threshold
-        self.presence_threshold, self.memory_limit, self.bf16 = presence_threshold, memory_limit, bf16
+        self.presence_threshold, self.bf16 = presence_threshold, bf16
+        self.memory_limit = memory_limit or (3 * 2**25 if model.device.type == "cpu" else 2**30)
         for name in ("threshold", "presence_threshold"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        self._most_tiles = most_tiles(tile)
+        if self._most_tiles > 1 and model.config.resize != "fit":
+            raise ValueError(f"model '{self.info['name']}' cannot look at a photo in tiles: leave tile at 'off'")
         self._texts: OrderedDict[str, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._lock = Lock()
 
-    def embed(self, images: Sequence[Any], *, batch_size: int = 4) -> list[ImageEmbedding]:
+    def embed(self, images: Sequence[Any], *, batch_size: int = 4, tiles: bool = True) -> list[ImageEmbedding]:
         """Encode images: paths, bytes, file objects, uint8 arrays [H, W, 3] or PIL images.
 
         Neighbours that need the same input size go through the network together, ``batch_size`` at a time.
+        tiles: False for frames of a video and whatever else needs an answer soon: as if ``tile`` were "off".
         Raises ImageError for one that cannot be read.
         """
         opened = [(open_image(image), _name(image)) for image in images]
@@ -70,7 +82,7 @@ class Segmenter:
             rows = list(group)
             for start in range(0, len(rows), batch_size):
                 embeddings += self._embed([(*opened[i], resizes[i]) for i in rows[start : start + batch_size]])
-        return embeddings
+        return [replace(whole, tiles=self._embed_tiles(whole)) for whole in embeddings] if tiles else embeddings
 
     def _embed(self, batch: list[tuple[Image.Image, str, Any]]) -> list[ImageEmbedding]:
         images = np.stack([resize.image(image) for image, _, resize in batch])
@@ -86,6 +98,14 @@ class Segmenter:
             )
             for row, (image, name, resize) in enumerate(batch)
         ]
+
+    def _embed_tiles(self, whole: ImageEmbedding) -> tuple[Tile, ...]:
+        tiles = []
+        for top, left, bottom, right in layout(whole.resize.source, self.model.config.input_size, self._most_tiles):
+            resize = self.model.make_resize((bottom - top, right - left))
+            (piece,) = self._embed([(whole.image.crop((left, top, right, bottom)), whole.name, resize)])
+            tiles.append(Tile(top=top, left=left, features=piece.features, resize=resize))
+        return tuple(tiles)
 
     def segment(self, embeddings: Sequence[ImageEmbedding], prompts: Sequence[Prompt]) -> list[Prediction]:
         """One prediction for each pair of embedding and prompt, in order. Equal to asking them one by one.
@@ -123,13 +143,31 @@ class Segmenter:
         return max(1, self.memory_limit // self.model.bytes_per_prompt(embedding.features))
 
     def _decode(self, embedding: ImageEmbedding, prompts: Sequence[Prompt], text: TextFeatures) -> Iterator[Prediction]:
-        with self._arithmetic():
-            index = torch.zeros(len(prompts), dtype=torch.long, device=self.model.device)
-            output = self.model.decode(embedding.features, text, index)
-            logits = output.mask_logits.float().cpu()
-            presence = None if output.presence_logits is None else output.presence_logits.float().sigmoid().tolist()
+        logits, scores = self._ask(embedding.features, text)
+        if embedding.tiles:
+            logits = self._refine(embedding, text, logits, scores)
+        logits, presence = logits.cpu(), None if scores is None else scores.tolist()
         for row, prompt in enumerate(prompts):  # one at a time: the masks of a large photo are big
             yield self._predict(embedding, prompt, logits[row : row + 1], None if presence is None else presence[row])
+
+    def _ask(self, features: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor | None]:
+        """Mask logits [N, h, w] and presence scores [N], if predicted, of N prompts about one picture."""
+        with self._arithmetic():
+            index = torch.zeros(len(text.real), dtype=torch.long, device=self.model.device)
+            output = self.model.decode(features, text, index)
+            presence = None if output.presence_logits is None else output.presence_logits.float().sigmoid()
+            return output.mask_logits.float(), presence
+
+    def _refine(self, embedding: ImageEmbedding, text: TextFeatures, logits: Tensor, presence: Tensor | None) -> Tensor:
+        """Logits of the whole [N, h, w] -> with those of the tiles [N, H, W]; what is not there is not looked for."""
+        fusion = Fusion(logits, embedding.resize, embedding.tiles)
+        there = torch.ones(len(logits), dtype=torch.bool) if presence is None else presence >= self.presence_threshold
+        rows = there.nonzero()[:, 0].to(logits.device)
+        if len(rows):
+            asked = text.select(rows)
+            for tile in embedding.tiles:
+                fusion.add(tile, rows, *self._ask(tile.features, asked))
+        return fusion.logits
 
     def _predict(self, embedding: ImageEmbedding, prompt: Prompt, logits: Tensor, score: float | None) -> Prediction:
         """logits [1, h, w], score of the presence head -> the answer in the image's own size."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from anygrain.resize import Resize
+    from anygrain.tiles import Tile
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -112,7 +113,7 @@ class Mask:
 class Region:
     """A mask and everything that is said of it.
 
-    mask: where it is; None when only a box is known.
+    mask: where it is; None when only a box is known, or, without a box too, only that it is in the image.
     box: given box, for regions without a mask.
     captions: human or generated phrases that mean exactly this region.
     category: one name of the source's vocabulary, as the source spells it.
@@ -153,6 +154,8 @@ class Sample:
     source: name of the data set.
     exhaustive: categories of which every occurrence is annotated; a caption about such a category that no region has
         may be used as a negative.
+    absent: phrases that mean nothing in the image, so their answer is an empty mask.
+    whole: what all regions of granularity "part" belong to, e.g. "car", for phrases like "the wheels of the car".
     """
 
     id: str
@@ -161,6 +164,8 @@ class Sample:
     regions: tuple[Region, ...]
     source: str
     exhaustive: frozenset[str] = frozenset()
+    absent: tuple[str, ...] = ()
+    whole: str | None = None
 
     def triplets(self) -> Iterator[Triplet]:
         """Every (image, mask, caption) of the sample: natural captions as they are, categories by Table 1."""
@@ -211,6 +216,7 @@ class ImageEmbedding:
     model: fingerprint of the model that made it; another model refuses it.
     image: the decoded RGB picture, kept for overlays.
     name: file name, or "image" when there was none.
+    tiles: the same of overlapping pieces of a large photo; none in most cases.
     """
 
     features: tuple[torch.Tensor, ...]
@@ -218,6 +224,7 @@ class ImageEmbedding:
     model: str
     image: Image.Image
     name: str = "image"
+    tiles: tuple[Tile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

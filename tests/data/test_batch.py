@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from PIL import Image
 
 from anygrain.data.batch import BatchConfig, make_batch, share
+from anygrain.data.language import SALIENT
 from anygrain.data.transforms import AugmentConfig
 from anygrain.types import Mask, Region, Sample
 
@@ -197,12 +199,59 @@ def test_captions_are_drawn_at_random():
     assert {still(one, seed=seed, prompts_per_image=1).texts[0] for seed in range(30)} == {"a", "b", "c"}
 
 
-def test_plain_names():
+def test_paraphrases_say_the_same():
     one = sample(region((0, 0, 9, 9), category="left_mirror"))
     several = sample(region((0, 0, 9, 9), category="cup"), region((0, 20, 9, 30), category="cup"))
-    config = {"prompts_per_image": 1, "plain_name_ratio": 1.0}
-    assert {still(one, seed=s, **config).texts[0] for s in range(20)} == {"left mirror", "the left mirror"}
-    assert {still(several, seed=s, **config).texts[0] for s in range(20)} == {"cup"}
+    config = {"prompts_per_image": 1, "paraphrase": True}
+    said = {still(one, seed=s, **config).texts[0] for s in range(40)}
+    assert {"all left mirror", "left mirror", "the left mirror"} <= said
+    assert {"all cup", "cup", "the cups"} <= {still(several, seed=s, **config).texts[0] for s in range(60)}
+    assert not any("_" in text for text in said)
+    salient = sample(region((0, 0, 9, 9), captions=(SALIENT,)))
+    assert len({still(salient, seed=s, **config).texts[0] for s in range(30)}) > 3
+
+
+def test_boxes_and_bare_statements_are_asked_when_wanted():
+    boxed = Region(box=(10.0, 0.0, 30.0, 20.0), category="dog")
+    said = Region(captions=("a dog runs",))
+    photo = sample(boxed, said, Region(box=(30.0, 0.0, 40.0, 9.0), captions=("tail",)))
+    with pytest.raises(ValueError, match="test/1"):
+        still(photo, prompts_per_image=3)
+    batch = still(photo, prompts_per_image=3, boxes=True)
+    assert dict(zip(batch.texts, batch.boxed.tolist(), strict=True)) == {
+        "all dog": True,
+        "a dog runs": False,
+        "tail": True,
+    }
+    assert batch.present.all()
+    np.testing.assert_array_equal(target_of(batch, "all dog"), rect(0, 10, 20, 30))
+    assert (target_of(batch, "a dog runs") == 255).all()
+
+
+def test_absent_phrases_are_empty():
+    photo = replace(sample(region((0, 0, 9, 9), category="dog")), absent=("a red cat",))
+    batch = still(photo, prompts_per_image=4, absent_ratio=0.5)
+    wrong = [i for i, text in enumerate(batch.texts) if text == "a red cat"]
+    assert wrong
+    assert not batch.present[wrong].any()
+    assert not (batch.targets[wrong] == 1).any()
+
+
+def test_generated_phrases_are_true_of_the_view():
+    """Of two cups the left one is left-most, and after mirroring the other."""
+    cups = (region((10, 2, 20, 12), category="cup", instance=1), region((10, 40, 20, 50), category="cup", instance=2))
+    seen = set()
+    for seed in range(80):
+        for flip, place in ((0.0, cups[0]), (1.0, cups[1])):
+            photo = sample(*cups, exhaustive=("cup",))
+            augment = AugmentConfig(scale=(1, 1), flip=flip, jitter=0)
+            batch = still(photo, seed=seed, prompts_per_image=1, phrase_ratio=1.0, augment=augment)
+            (text,) = batch.texts
+            if text in ("leftmost cup", "the leftmost cup", "the left cup", "left cup", "the cup on the left"):
+                seen.add(flip)
+                wanted = place.mask.to_array()[:, ::-1] if flip else place.mask.to_array()
+                np.testing.assert_array_equal(target_of(batch, text), wanted)
+    assert seen == {0.0, 1.0}
 
 
 def test_colours_stay_when_a_caption_names_one():

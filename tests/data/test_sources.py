@@ -26,7 +26,8 @@ def test_boxes_without_masks_are_ignored_and_never_negatives(rectangle):
     boxes = {"person": [(0.4, 0, 10, 20), (5, 10, 25.2, 39.9)], "car": [(50, 0, 60, 10)]}
     done = complete_with_boxes(sample(region(left)), boxes, NAMES)
     assert done.exhaustive == {"dog"}  # no box: truly absent; a car is there without a mask; a person too
-    masked, ignored = done.regions
+    masked, ignored, bare = done.regions
+    assert (bare.mask, bare.box, bare.category) == (None, (50, 0, 60, 10), "car")
     assert (masked.ignore, ignored.ignore, ignored.category) == (False, True, "person")
     assert np.array_equal(ignored.mask.to_array(), rectangle(SIZE, 5, 10, 26, 40) & ~left)
     # Both have masks now, and a mask without any box does no harm.
@@ -206,8 +207,10 @@ def test_pets_are_cats_and_dogs(layouts):
         layouts.palette(f"pets/masks/{name}.png", index)
     layouts.put("pets/splits/val.txt", "american_bulldog_3\nBengal_7\n")
     cat, dog = SOURCES["pets"].read(layouts.root, "val")
-    assert [t.caption for t in cat.triplets()] == ["the most salient object", "all cat"]
-    assert [t.caption for t in dog.triplets()] == ["the most salient object", "all dog"]
+    rest = ["the background", "everything except the cat"]
+    assert [t.caption for t in cat.triplets()] == ["the most salient object", *rest, "all cat"]
+    assert [t.caption for t in dog.triplets()][-1] == "all dog"
+    assert np.array_equal(cat.regions[2].mask.to_array(), index == 2)
     assert cat.exhaustive == dog.exhaustive == {"cat", "dog"}
     assert np.array_equal(dog.regions[1].mask.to_array(), index == 3)
     assert dog.regions[1].ignore
@@ -239,3 +242,77 @@ def test_salient_phrases_of_bsds_objects(layouts):
     layouts.put("bsds_objects/objects.json", {"objects": {"val_1": entry}})
     (got,) = SOURCES["bsds_objects"].read(layouts.root, "train")
     assert [t.caption for t in got.triplets()] == ["the penguin", "a bird on the rock", "the most salient object"]
+
+
+def test_human_phrases_have_boxes_masks_or_no_place(layouts):
+    layouts.jpeg("coco_people/images/000.jpg", *SIZE)
+    mask = np.zeros(SIZE, bool)
+    mask[4:20, 6:30] = True
+    layouts.put("coco_people/annotations/instances_train.json", coco_table({"000.jpg": [(7, "person", mask)]}))
+    photo = {"file": "000.jpg", "dir": "coco_people", "split": "train"}
+    link = {"file": "coco_people/annotations/instances_train.json", "id": 7}
+    rows = [
+        {**photo, "text": "the tall man", "box": fraction(6, 4, 30, 20), "mask": link},
+        {**photo, "text": "his bag", "box": fraction(0, 0, 12, 10)},
+        {**photo, "text": "the red pushbike", "box": fraction(0, 0, 12, 10)},
+        {**photo, "text": "the blue horse", "box": None},
+        {**photo, "split": "val", "text": "the other split", "box": None},
+    ]
+    layouts.put("language/refexp.json", {"rows": rows})
+    (got,) = SOURCES["refexp"].samples(layouts.root, "train")
+    assert [r.captions for r in got.regions] == [("the tall man",), ("his bag",), ()]  # "pushbike" is held out
+    assert np.array_equal(got.regions[0].mask.to_array(), mask)
+    assert got.regions[1].mask is None
+    assert got.regions[1].box == pytest.approx((0, 0, 12, 10))
+    assert got.absent == ("the blue horse",)
+
+    triple = {"verb": "hold obj", "object": "bag", "object_box": fraction(0, 0, 2, 2)}
+    row = {**photo, **triple, "text": "person holding a bag", "person_box": fraction(6, 4, 30, 20)}
+    layouts.put("language/hoi.json", {"rows": [row]})
+    (got,) = SOURCES["hoi"].samples(layouts.root, "train")
+    assert [r.captions for r in got.regions] == [("person holding a bag",)]
+    assert got.regions[0].box == pytest.approx((6, 4, 30, 20))
+
+    layouts.put("language/sugarcrepe.json", {"rows": [{**photo, "kind": "add_obj", "true": "A man.", "false": "Men."}]})
+    layouts.put("language/spatial.json", {"rows": [{**photo, "text": "The cat is on it.", "label": False}]})
+    (got,) = SOURCES["statements"].samples(layouts.root, "train")
+    assert [(r.captions, r.mask, r.box) for r in got.regions] == [(("A man.",), None, None)]
+    assert got.absent == ("Men.", "The cat is on it.")
+
+
+def test_the_teacher_is_believed_where_it_fills_a_human_box(layouts):
+    layouts.jpeg("unlabelled/images/000.jpg", *SIZE)
+    index = np.zeros(SIZE, int)
+    index[0:20, 0:10] = 1  # fills the first person's box, and a strip of the second's
+    index[0:20, 30:32] = 1
+    layouts.put("pseudo_voc/classes.json", ["background", "person", "sofa"])
+    layouts.palette("pseudo_voc/unlabelled/000.png", index)
+    names = ["person", "car", "couch"]
+    table = {"images": [], "annotations": [], "categories": [{"id": i, "name": n} for i, n in enumerate(names, 1)]}
+    layouts.put("coco/annotations/instances_train.json", table)
+    boxes = [[1, *fraction(0, 0, 10, 20)], [1, *fraction(30, 0, 50, 20)], [3, *fraction(0, 20, 20, 40)]]
+    row = {"file": "000.jpg", "dir": "unlabelled", "split": "train", "boxes": boxes}
+    layouts.put("language/boxes80.json", {"rows": [row]})
+    (got,) = SOURCES["boxes80"].samples(layouts.root, "train")
+    kinds = [(r.category, r.mask is not None, r.ignore) for r in got.regions]
+    assert kinds == [("person", True, False), ("person", True, True), ("couch", False, False)]
+    assert got.regions[0].origin["step"] == "teacher"
+    assert got.exhaustive == {"car"}
+
+
+def test_a_person_is_all_that_is_worn_and_not_what_is_carried(layouts):
+    index = np.zeros(SIZE, int)
+    index[0:10, 0:10], index[10:30, 0:10], index[10:20, 10:16] = 1, 2, 3
+    layouts.jpeg("clothing/images/000.jpg", *SIZE)
+    layouts.palette("clothing/masks/000.png", index)
+    layouts.put("clothing/classes.json", ["null", "hair", "coat", "bag"])
+    layouts.put("clothing/splits/train.txt", "000\n")
+    (got,) = SOURCES["clothing"].samples(layouts.root, "train")
+    whole = got.regions[-1]
+    assert whole.category is None
+    assert all("person" in caption for caption in whole.captions)
+    assert np.array_equal(whole.mask.to_array(), np.isin(index, (1, 2)))
+    assert got.whole == "person"
+    assert "giraffe" in got.exhaustive
+    assert "hat" in got.exhaustive
+    assert "coat" not in got.exhaustive

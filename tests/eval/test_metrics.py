@@ -56,37 +56,46 @@ def test_presence_counts_both_kinds_of_prompts_apart():
         metric.update(there=there, answered=answered)
     assert metric.compute() == {
         "absent_prompts": 4,
+        "present_prompts": 5,
         "absent_called_absent": 0.75,
         "present_called_absent": 0.2,
     }
 
 
 def test_what_was_never_asked_has_no_figure():
-    assert Scores().compute() == {"photos": 0, "prompts": 0, "absent_prompts": 0}
+    assert Scores().compute() == {"photos": 0, "prompts": 0, "absent_prompts": 0, "present_prompts": 0}
     assert headline(Scores().compute()) is None
 
 
 def test_absent_prompts_count_in_no_iou():
     scores = Scores()
-    scores.update("category", "dog", Overlap(1, 2), True)
-    scores.update("absent", "cat", Overlap(0, 50), True)
+    scores.update("category", "dog", Overlap(1, 2), True, 0.9)
+    scores.update("absent", "cat", Overlap(0, 50), True, 0.6)
     figures = scores.compute()
     assert (figures["category_miou"], figures["iou"], figures["prompts"]) == (0.5, 0.5, 1)
     assert (figures["absent_prompts"], figures["absent_called_absent"]) == (1, 0)
 
 
+def test_what_is_there_without_a_mask_counts_as_present_and_in_no_iou():
+    scores = Scores()
+    scores.update("unmasked", None, Overlap(0, 50), False, 0.2)
+    figures = scores.compute()
+    assert (figures["prompts"], figures["present_prompts"], figures["present_called_absent"]) == (0, 1, 1)
+    assert "iou" not in figures
+
+
 def test_headline_is_the_category_miou_and_else_the_mean_of_prompts():
     scores = Scores()
-    scores.update("phrase", None, Overlap(1, 4), True)
+    scores.update("phrase", None, Overlap(1, 4), True, 0.9)
     assert headline(scores.compute()) == 0.25
-    scores.update("category", "dog", Overlap(1, 2), True)
+    scores.update("category", "dog", Overlap(1, 2), True, 0.9)
     assert headline(scores.compute()) == 0.5
 
 
 def test_total_weighs_sources_alike_and_presence_by_prompts():
     large = {"photos": 9, "prompts": 90, "iou": 0.2, "absent_prompts": 3}
-    large |= {"absent_called_absent": 1 / 3, "present_called_absent": 0.1}
-    small = {"photos": 1, "prompts": 10, "iou": 0.6, "category_miou": 0.8, "absent_prompts": 1}
+    large |= {"present_prompts": 90, "absent_called_absent": 1 / 3, "present_called_absent": 0.1}
+    small = {"photos": 1, "prompts": 10, "iou": 0.6, "category_miou": 0.8, "absent_prompts": 1, "present_prompts": 10}
     small |= {"absent_called_absent": 1.0, "present_called_absent": 0.0}
     figures = total([large, small])
     assert (figures["photos"], figures["prompts"], figures["absent_prompts"]) == (10, 100, 4)
@@ -99,10 +108,11 @@ def test_total_weighs_sources_alike_and_presence_by_prompts():
 
 @st.composite
 def answers(draw):
-    kind = draw(st.sampled_from(["category", "salient", "phrase", "absent"]))
+    kind = draw(st.sampled_from(["category", "salient", "phrase", "unmasked", "absent"]))
     union = draw(st.integers(1, 10**7))
     name = draw(st.sampled_from("abc")) if kind in ("category", "absent") else None
-    return kind, name, Overlap(draw(st.integers(0, union)), union), draw(st.booleans())
+    score = draw(st.floats(0, 1, width=32))
+    return kind, name, Overlap(draw(st.integers(0, union)), union), draw(st.booleans()), score
 
 
 @settings(max_examples=60, deadline=None)

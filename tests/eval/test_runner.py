@@ -5,75 +5,19 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from io import BytesIO
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from known import H, Known, W, rect, region, sample
 from PIL import Image
 
 import anygrain
 from anygrain.data.shards import write_shards
 from anygrain.eval.runner import evaluate, evaluate_training
 from anygrain.eval.tasks import questions, spread
-from anygrain.types import Mask, Prediction, Region, Sample
+from anygrain.types import Mask, Region, Sample
 
-H, W = 40, 60
 NAMES = ("dog", "cat", "cup", "fork", "sink", "kite", "boat")
-
-
-class Known:
-    """A Segmenter whose answers are known. answers: from the photo's number and a text to a mask, or None."""
-
-    info = {"name": "known", "fingerprint": "0123"}  # noqa: RUF012
-    threshold = presence_threshold = 0.5
-    model = SimpleNamespace(device="cpu")
-
-    def __init__(self, answers):
-        self.answers, self.embedded, self.asked = answers, [], []
-
-    def embed(self, images):
-        (image,) = images
-        number = int(np.asarray(image)[0, 0, 0])
-        self.embedded.append(number)
-        return [(number, image)]
-
-    def answer(self, embedding, prompts):
-        number, image = embedding
-        for prompt in prompts:
-            self.asked.append((number, prompt.text))
-            mask = self.answers(number, prompt.text)
-            yield Prediction(
-                masks=(np.zeros((image.height, image.width), bool) if mask is None else mask)[None],
-                scores=np.float32([0.1 if mask is None else 0.9]),
-                present=np.array([mask is not None]),
-                prompts=(prompt,),
-                low_res_logits=np.zeros((1, 1, 1), np.float32),
-                image=image,
-            )
-
-
-def rect(y0, x0, y1, x1):
-    array = np.zeros((H, W), bool)
-    array[y0:y1, x0:x1] = True
-    return array
-
-
-def region(box, **fields):
-    return Region(mask=Mask.from_array(rect(*box)), **fields)
-
-
-def sample(number, *regions, exhaustive=(), source="toys"):
-    """The photo's number is its grey value, so that the stub knows which one it sees."""
-    buffer = BytesIO()
-    Image.new("RGB", (W, H), (number,) * 3).save(buffer, "PNG")
-    return Sample(
-        id=f"{source}/{number}",
-        image=buffer.getvalue(),
-        size=(H, W),
-        regions=regions,
-        source=source,
-        exhaustive=frozenset(exhaustive),
-    )
 
 
 DOG = (10, 10, 30, 30)

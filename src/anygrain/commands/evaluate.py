@@ -19,7 +19,7 @@ class EvaluateOptions:
     Prints the table and writes report.json and report.html, a page of the worst and of random overlays.
 
     example:
-      anygrain evaluate --model nano --data shards/val --out results/nano
+      anygrain evaluate --model nano --data shards/val --figures --out results/nano
     """
 
     data: Annotated[Path, arg(metavar="DIR")]
@@ -32,6 +32,8 @@ class EvaluateOptions:
     """Photos of each source, evenly spaced; by default all."""
     overlays: int = 12
     """How many of the worst and of the random answers of each source the page shows."""
+    figures: bool = False
+    """Also measure the table of target figures: referring, video, human phrases, paraphrases, unseen words and more."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
@@ -48,6 +50,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         limit=options.limit,
         overlays=options.overlays,
         device=options.device,
+        figures=options.figures,
     )
     print(report)
     print(f"-> {options.out / 'report.json'}, {options.out / 'report.html'}")

@@ -62,6 +62,8 @@ class SegmentOptions:
     """Probability above which a pixel belongs to the mask; by default the model's own."""
     presence_threshold: Annotated[float, arg(metavar="0..1")] = 0.5
     """Below this presence score the answer is "not there", for models that predict presence."""
+    tile: Annotated[Literal["off", "auto"] | int, arg(metavar="off|auto|N")] = "off"
+    """Also look at overlapping pieces of large photos, for small things; N: at most 2 to 8 along the longer side."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     as_video: bool = False
@@ -147,8 +149,13 @@ def _warn_of_longer_names(paths: Sequence[Path], names: Sequence[str]) -> None:
 def _load(options: SegmentOptions) -> Segmenter:
     from anygrain.hub import load
 
-    thresholds = {"threshold": options.threshold, "presence_threshold": options.presence_threshold}
-    return load(options.model, device=options.device, **thresholds)
+    return load(
+        options.model,
+        device=options.device,
+        threshold=options.threshold,
+        presence_threshold=options.presence_threshold,
+        tile=options.tile,
+    )
 
 
 def _segment_one(

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from anygrain.data import transforms
+from anygrain.data import language, transforms
+from anygrain.data.absent import near
 from anygrain.data.labels import Candidate, Labels, absent_candidates, open_photo, present_candidates
-from anygrain.data.transforms import IGNORE, AugmentConfig
+from anygrain.data.referring import false_phrases, true_phrases
+from anygrain.data.transforms import IGNORE, AugmentConfig, View
+from anygrain.data.views import scene_of
 from anygrain.types import Sample
 
 
@@ -26,7 +29,13 @@ class BatchConfig:
     size: side S of the training square in pixels.
     prompts_per_image: a batch of B images asks exactly B times this many prompts.
     absent_ratio: part of the prompts that name a category the photo certainly does not show (empty target).
-    plain_name_ratio: part of the category prompts said as the bare name, or as "the {name}" when there is one region.
+    phrase_ratio: part of the other prompts that are phrases generated from place, size, colour and neighbours; as many
+        of these as ``absent_ratio`` says are false ones.
+    paraphrase: say categories and salient objects in many ways, not only in the paper's (Table 1).
+    boxes: ask also about things of which only a box is known, or only that they are there.
+    mosaic: probability that a photo is asked about as one of 2 to 4 in one picture, by categories and phrases only.
+    copy_paste: probability that objects of another photo are pasted into it, with the same consequence; none of both
+        happens to a photo without a mask of a category.
     mean, std: input normalisation in units of 255, as in the model's config; the trainer puts the model's own here.
     augment: variation of photo, masks and captions together.
     """
@@ -34,7 +43,11 @@ class BatchConfig:
     size: int = 384
     prompts_per_image: int = 4
     absent_ratio: float = 0.0
-    plain_name_ratio: float = 0.0
+    phrase_ratio: float = 0.0
+    paraphrase: bool = False
+    boxes: bool = False
+    mosaic: float = 0.0
+    copy_paste: float = 0.0
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -43,9 +56,11 @@ class BatchConfig:
         for name, least in (("size", 1), ("prompts_per_image", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("absent_ratio", "plain_name_ratio"):
+        for name in ("absent_ratio", "phrase_ratio", "mosaic", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.mosaic + self.copy_paste > 1:
+            raise ValueError(f"mosaic {self.mosaic} and copy_paste {self.copy_paste} must not be more than 1 together")
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Batch:
     image_index: int64 [N], the row of ``pixels`` that each caption is about.
     targets: uint8 [N, S, S]: 1 inside, 0 outside, 255 unknown (ignored regions and padding).
     present: bool [N], False when the caption names something that is not in the photo.
+    boxed: bool [N], True where the 1s of the target are boxes around the thing, not its mask.
     """
 
     pixels: torch.Tensor
@@ -66,6 +82,7 @@ class Batch:
     image_index: torch.Tensor
     targets: torch.Tensor
     present: torch.Tensor
+    boxed: torch.Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on another device."""
@@ -80,9 +97,9 @@ class Batch:
         return Batch(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})
 
 
-def usable(sample: Sample) -> bool:
-    """Whether anything at all can be asked about the sample."""
-    return bool(present_candidates(sample) or absent_candidates(sample))
+def usable(sample: Sample, *, boxes: bool = False) -> bool:
+    """Whether anything at all can be asked about the sample; boxes as in ``present_candidates``."""
+    return bool(present_candidates(sample, boxes=boxes) or absent_candidates(sample))
 
 
 def make_batch(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Generator) -> Batch:
@@ -92,33 +109,45 @@ def make_batch(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Ge
     leaves its places to the others of the batch, and only when all are exhausted is a thing asked twice. So N is fixed.
     Raises ValueError when nothing can be asked about a sample (see ``usable``).
     """
-    choices = _choose(samples, config, rng)
-    rows = [_build(sample, chosen, config, rng) for sample, chosen in zip(samples, choices, strict=True)]
+    plans = _plan(samples, config, rng)
+    rows = [_build(sample, plan, config, rng) for sample, plan in zip(samples, plans, strict=True)]
     pixels = torch.from_numpy(np.stack([row.pixels for row in rows]))  # [B, S, S, 3]
-    targets = np.concatenate([row.targets for row in rows])
+    asked = [prompt for row in rows for prompt in row.asked]
     return Batch(
         pixels=pixels.permute(0, 3, 1, 2),  # [B, 3, S, S] in channels_last layout, without a copy
         valid=torch.from_numpy(np.stack([row.valid for row in rows])),
-        texts=tuple(text for row in rows for text in row.texts),
-        image_index=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(row.texts) for row in rows])),
-        targets=torch.from_numpy(targets),
-        present=torch.tensor([there for row in rows for there in row.present]),
+        texts=tuple(prompt.text for prompt in asked),
+        image_index=torch.from_numpy(np.repeat(np.arange(len(rows)), [len(row.asked) for row in rows])),
+        targets=torch.from_numpy(np.stack([prompt.target for prompt in asked])),
+        present=torch.tensor([prompt.present for prompt in asked]),
+        boxed=torch.tensor([prompt.boxed for prompt in asked]),
     )
 
 
-def _choose(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Generator) -> list[list[Candidate]]:
-    """What is asked about each photo; B * prompts_per_image in all."""
-    present = [present_candidates(sample) for sample in samples]
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked about a photo. phrases: how many of the last candidates may give way to generated phrases."""
+
+    candidates: list[Candidate]
+    phrases: int
+
+
+def _plan(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Generator) -> list[_Plan]:
+    """What is asked about each photo; B * prompts_per_image candidates in all."""
+    present = [present_candidates(sample, boxes=config.boxes) for sample in samples]
     absent = [absent_candidates(sample) for sample in samples]
     for sample, there, missing in zip(samples, present, absent, strict=True):
         if not there and not missing:
             raise ValueError(f"sample {sample.id!r} has no mask with a caption or category: leave it out of the shards")
     quotas = share([max(1, len(there)) for there in present], config.prompts_per_image)
-    chosen = []
+    plans = []
     for quota, there, missing in zip(quotas, present, absent, strict=True):
         negatives = min(len(missing), int(rng.binomial(quota, config.absent_ratio))) if there else quota
-        chosen.append(_pick(missing, negatives, rng) + _pick(there, quota - negatives, rng))
-    return chosen
+        named = any(candidate.category is not None and candidate.known == "mask" for candidate in there)
+        phrases = int(rng.binomial(quota - negatives, config.phrase_ratio)) if named else 0
+        chosen = _pick_absent(missing, there, negatives, rng) + _pick(there, quota - negatives, rng)
+        plans.append(_Plan(chosen, phrases))
+    return plans
 
 
 def _pick(candidates: list[Candidate], count: int, rng: np.random.Generator) -> list[Candidate]:
@@ -128,6 +157,18 @@ def _pick(candidates: list[Candidate], count: int, rng: np.random.Generator) -> 
         order = rng.permutation(len(candidates))[: count - len(picked)]
         picked += [candidates[i] for i in order]
     return picked
+
+
+def _pick_absent(
+    missing: list[Candidate], there: list[Candidate], count: int, rng: np.random.Generator
+) -> list[Candidate]:
+    """``count`` of the missing, half of them hard ones: false phrases, or names close to one that is there."""
+    if not count:
+        return []
+    names = {language.readable(candidate.category) for candidate in there if candidate.category is not None}
+    hard = [c for c in missing if c.category is None or near(language.readable(c.category), names)]
+    from_hard = int(rng.binomial(count, 0.5)) if hard else 0
+    return _pick(hard, from_hard, rng) + _pick(missing, count - from_hard, rng)
 
 
 def share(available: Sequence[int], each: int) -> list[int]:
@@ -147,52 +188,77 @@ def share(available: Sequence[int], each: int) -> list[int]:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    text: str
+    target: np.ndarray  # uint8 [S, S]
+    present: bool
+    boxed: bool = False
+
+
+@dataclass(frozen=True)
 class _Row:
     pixels: np.ndarray  # float32 [S, S, 3]
     valid: np.ndarray  # bool [S, S]
-    texts: list[str]
-    targets: np.ndarray  # uint8 [n, S, S]
-    present: list[bool]
+    asked: list[_Asked]
 
 
-def _build(sample: Sample, chosen: list[Candidate], config: BatchConfig, rng: np.random.Generator) -> _Row:
+def _build(sample: Sample, plan: _Plan, config: BatchConfig, rng: np.random.Generator) -> _Row:
     """The pixels and targets of one photo under one random view."""
-    augment = config.augment
-    texts = [_say(candidate, config, rng) for candidate in chosen]
-    maps = Labels(sample)
+    augment, chosen, maps = config.augment, plan.candidates, Labels(sample)
     labels = [maps.of(candidate) for candidate in chosen]
-    targets = [(map_ == 1, c.category is None) for map_, c in zip(labels, chosen, strict=True) if c.regions]
+    targets = [(map_ == 1, c.category is None) for map_, c in zip(labels, chosen, strict=True) if (map_ == 1).any()]
     view = transforms.choose_view(sample.size, config.size, targets, augment, rng)
-    if view.flip:
-        texts = [transforms.swap_sides(text) for text in texts]
     image = view.image(open_photo(sample))
-    if augment.jitter and not any(map(transforms.names_colour, texts)):
+    phrases = _phrases(sample, plan.phrases, view, np.asarray(image), maps, config, rng)
+    asked = [
+        _ask(candidate, map_, view, config, rng)
+        for candidate, map_ in zip(chosen[: len(chosen) - len(phrases)], labels, strict=False)
+    ]
+    asked += phrases
+    if augment.jitter and not any(transforms.names_colour(prompt.text) for prompt in asked):
         image = transforms.jitter_colours(image, augment.jitter, rng)
     mean, std = (np.asarray(values, np.float32) * 255 for values in (config.mean, config.std))
     content = (np.asarray(image, np.float32) - mean) * (1 / std)  # [h, w, 3]
     if augment.hide_and_seek:
         transforms.hide_patches(content, augment.hide_and_seek, rng)
-    return _Row(
-        pixels=view.place(content, 0.0),
-        valid=view.place(np.ones(content.shape[:2], bool), False),
-        texts=texts,
-        targets=np.stack([_target(view.labels(map_), bool(c.regions)) for map_, c in zip(labels, chosen, strict=True)]),
-        present=[bool(candidate.regions) for candidate in chosen],
-    )
+    return _Row(pixels=view.place(content, 0.0), valid=view.place(np.ones(content.shape[:2], bool), False), asked=asked)
 
 
-def _target(target: np.ndarray, present: bool) -> np.ndarray:
-    """A thing so small that sampling lost it says nothing about its surroundings: ignore it all."""
-    return np.full_like(target, IGNORE) if present and not (target == 1).any() else target
+def _ask(candidate: Candidate, labels: np.ndarray, view: View, config: BatchConfig, rng: np.random.Generator) -> _Asked:
+    """A candidate's caption and its labels [H, W] as the view shows them."""
+    text = _say(candidate, config, rng)
+    target, present = view.labels(labels), bool(candidate.regions)
+    if present and not (target == 1).any():  # so small that sampling lost it: that says nothing of its surroundings
+        target = np.full_like(target, IGNORE)
+    return _Asked(transforms.swap_sides(text) if view.flip else text, target, present, candidate.known == "box")
+
+
+def _phrases(
+    sample: Sample,
+    count: int,
+    view: View,
+    pixels: np.ndarray,
+    maps: Labels,
+    config: BatchConfig,
+    rng: np.random.Generator,
+) -> list[_Asked]:
+    """Up to ``count`` generated phrases about what the view shows (pixels [h, w, 3]), some of them false."""
+    if not count:
+        return []
+    scene = scene_of(sample, view, pixels, maps)
+    false = false_phrases(scene, rng, int(rng.binomial(count, config.absent_ratio)))
+    asked = [_Asked(phrase.text, view.place(np.zeros(scene.size, np.uint8), IGNORE), False) for phrase in false]
+    for phrase in true_phrases(scene, rng, count - len(false)):
+        target = np.where(phrase.mask, np.uint8(1), np.where(phrase.unknown, np.uint8(IGNORE), np.uint8(0)))
+        asked.append(_Asked(phrase.text, view.place(target, IGNORE), True))
+    return asked
 
 
 def _say(candidate: Candidate, config: BatchConfig, rng: np.random.Generator) -> str:
-    """A random one of the natural captions, or the category in the paper's form (Table 1)."""
-    from anygrain.data import language
-
+    """A random one of the natural captions, or a way to say the category: the paper's (Table 1), or any."""
     if candidate.category is None:
-        return candidate.captions[rng.integers(len(candidate.captions))]
-    if rng.random() >= config.plain_name_ratio:
+        text = candidate.captions[rng.integers(len(candidate.captions))]
+        return language.say_salient(rng) if text == language.SALIENT and config.paraphrase else text
+    if not config.paraphrase:
         return language.all_category(candidate.category)
-    name = language.readable(candidate.category)
-    return f"the {name}" if len(candidate.regions) == 1 and rng.random() < 0.5 else name
+    return language.say_category(language.readable(candidate.category), rng, len(candidate.regions) or None)

@@ -17,9 +17,9 @@ def complete_with_boxes(sample: Sample, boxes: Mapping[str, Sequence[Box]], name
     """Tell a sample with some masks what all boxes of the categories ``names`` say.
 
     boxes: (x0, y0, x1, y1) in pixels by category; no entry means that the category is absent from the image.
-    A box without a mask of its own, in a category that has masks here, becomes an ignored region (its rectangle less
-    the masks of that category), so that the object inside never counts as background. ``exhaustive`` gains every
-    category whose boxes all have masks, the absent ones included.
+    A box without a mask of its own becomes a region: without a mask when its category has none here, else an ignored
+    one (its rectangle less the masks of that category), so that the object inside never counts as background.
+    ``exhaustive`` gains every category whose boxes all have masks, the absent ones included.
     """
     regions, complete = list(sample.regions), set(sample.exhaustive)
     for name in names:
@@ -27,8 +27,10 @@ def complete_with_boxes(sample: Sample, boxes: Mapping[str, Sequence[Box]], name
         left = unmatched(boxes.get(name, ()), own)
         if not left:
             complete.add(name)
-        elif any(not region.ignore for region in own):
+        elif own:
             regions.extend(_ignored(name, box, own, sample.size) for box in left)
+        else:
+            regions.extend(Region(box=box, category=name, origin={"step": "human"}) for box in left)
     kept = tuple(region for region in regions if region.mask is None or region.mask.area)
     return replace(sample, regions=kept, exhaustive=frozenset(complete))
 

@@ -20,7 +20,7 @@ def build(root: str | Path, out: str | Path, split: str, sources: Collection[str
     """
     counts = {}
     for name in _wanted(split, sources):
-        counts[name] = write_shards(SOURCES[name].read(Path(root), split), Path(out) / name)
+        counts[name] = write_shards(SOURCES[name].samples(Path(root), split), Path(out) / name)
     return counts
 
 

@@ -14,14 +14,19 @@ _PLAIN = ("category", "granularity", "instance", "score", "ignore")
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
-    """id, source, size [h, w], exhaustive (sorted) and regions with masks as COCO compressed RLE."""
-    return {
+    """id, source, size [h, w], exhaustive (sorted), regions with masks as COCO compressed RLE; absent, whole."""
+    record: dict[str, Any] = {
         "id": sample.id,
         "source": sample.source,
         "size": list(sample.size),
         "exhaustive": sorted(sample.exhaustive),
         "regions": [_region_record(region) for region in sample.regions],
     }
+    if sample.absent:
+        record["absent"] = list(sample.absent)
+    if sample.whole is not None:
+        record["whole"] = sample.whole
+    return record
 
 
 def from_record(record: Mapping[str, Any], image: Path | bytes) -> Sample:
@@ -33,6 +38,8 @@ def from_record(record: Mapping[str, Any], image: Path | bytes) -> Sample:
         regions=tuple(_region(entry) for entry in record["regions"]),
         source=record["source"],
         exhaustive=frozenset(record["exhaustive"]),
+        absent=tuple(record.get("absent", ())),
+        whole=record.get("whole"),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from anygrain.types import Region, Sample
 if TYPE_CHECKING:
     from PIL import Image
 
+# What is known of an answer: all of it, only the boxes around it, or only that the thing is in the photo.
+Known = Literal["mask", "box", "presence"]
+
 
 @dataclass(frozen=True)
 class Candidate:
     """Something that may be asked about a photo.
 
-    regions: their union is the answer; empty when the thing is absent.
+    regions: their union is the answer; empty when the thing is absent. Either all have masks, or none has.
     captions: natural captions, or () for a category.
     category: the source's name of it, or None for natural captions.
     """
@@ -29,25 +33,61 @@ class Candidate:
     captions: tuple[str, ...] = ()
     category: str | None = None
 
+    @property
+    def known(self) -> Known:
+        """What the regions tell of the answer; nothing is as good as a mask when it is absent."""
+        if all(region.mask is not None for region in self.regions):
+            return "mask"
+        return "box" if all(region.box is not None for region in self.regions) else "presence"
 
-def present_candidates(sample: Sample) -> list[Candidate]:
-    """One for each object with natural captions and one for each category that has a mask."""
-    by_category: dict[str, list[Region]] = defaultdict(list)
-    objects = []
-    for region in sample.regions:
-        if region.ignore or region.mask is None or region.mask.area == 0:
-            continue
-        if region.captions:
-            objects.append(Candidate((region,), captions=region.captions))
+
+def present_candidates(sample: Sample, *, boxes: bool = False) -> list[Candidate]:
+    """One for each object with natural captions and one for each category.
+
+    boxes: also what has no mask, but a box or only the word that it is there. A category that has some masks is known
+    by its masks; a caption that several such regions share means them all.
+    """
+    usable = [region for region in sample.regions if not region.ignore and _drawn(region) is not False]
+    objects = [Candidate((r,), captions=r.captions) for r in usable if r.captions and r.mask is not None]
+    masked, unmasked = (
+        _by_category([region for region in usable if (region.mask is not None) is there]) for there in (True, False)
+    )
+    categories = [Candidate(tuple(regions), category=name) for name, regions in sorted(masked.items())]
+    if not boxes:
+        return objects + categories
+    shared: dict[str, list[Region]] = defaultdict(list)
+    for region in usable:
+        for caption in region.captions if region.mask is None else ():
+            shared[caption].append(region)
+    return (
+        objects
+        + [Candidate(tuple(regions), captions=(caption,)) for caption, regions in shared.items()]
+        + categories
+        + [Candidate(tuple(r), category=name) for name, r in sorted(unmasked.items()) if name not in masked]
+    )
+
+
+def _drawn(region: Region) -> bool | None:
+    """Whether the region's mask has a pixel; None without a mask."""
+    return None if region.mask is None else region.mask.area > 0
+
+
+def _by_category(regions: Sequence[Region]) -> dict[str, list[Region]]:
+    groups: dict[str, list[Region]] = defaultdict(list)
+    for region in regions:
         if region.category is not None:
-            by_category[region.category].append(region)
-    return objects + [Candidate(tuple(regions), category=name) for name, regions in sorted(by_category.items())]
+            groups[region.category].append(region)
+    return groups
 
 
 def absent_candidates(sample: Sample) -> list[Candidate]:
-    """The categories that are annotated exhaustively in this photo and that no region has, not even an ignored one."""
+    """The phrases known to be wrong, and the categories that are annotated exhaustively and that no region has.
+
+    An ignored region also speaks for its category's presence.
+    """
     seen = {region.category for region in sample.regions}
-    return [Candidate((), category=name) for name in sorted(sample.exhaustive - seen)]
+    phrases = [Candidate((), captions=(phrase,)) for phrase in sample.absent]
+    return phrases + [Candidate((), category=name) for name in sorted(sample.exhaustive - seen)]
 
 
 class Labels:
@@ -62,13 +102,34 @@ class Labels:
         self.unknown = _union([r for r in sample.regions if r.ignore and r.category is None], sample)  # [H, W]
 
     def of(self, candidate: Candidate) -> np.ndarray:
-        """uint8 [H, W]: 1 in the union of the candidate's regions, IGNORE where it is not known, 0 elsewhere."""
+        """uint8 [H, W]: 1 in the union of the candidate's regions, IGNORE where it is not known, 0 elsewhere.
+
+        For a candidate known by boxes the union is that of the boxes; by presence alone, everything is IGNORE.
+        """
+        if candidate.known == "presence":
+            return np.full(self.sample.size, IGNORE, np.uint8)
         labels = np.where(self.unknown, np.uint8(IGNORE), np.uint8(0))
         if candidate.category is not None:
             same = [r for r in self.sample.regions if r.category == candidate.category and (r.ignore or r.mask is None)]
             labels[_union(same, self.sample)] = IGNORE
         labels[_union(candidate.regions, self.sample)] = 1
         return labels
+
+    @cached_property
+    def unsure(self) -> np.ndarray:
+        """bool [H, W]: all that is ignored or of which only a box is known, whatever the question; not the doubts."""
+        unmasked = [r for r in self.sample.regions if r.category is not None and (r.ignore or r.mask is None)]
+        return self.unknown | _union([r for r in unmasked if not _doubtful(r)], self.sample)
+
+    @cached_property
+    def doubts(self) -> dict[str, np.ndarray]:
+        """By category, bool [H, W]: the ignored boxes without a mask, where there may be more of that category only."""
+        groups = _by_category([region for region in self.sample.regions if _doubtful(region)])
+        return {name: _union(regions, self.sample) for name, regions in groups.items()}
+
+
+def _doubtful(region: Region) -> bool:
+    return region.ignore and region.mask is None and region.category is not None
 
 
 def _union(regions: Sequence[Region], sample: Sample) -> np.ndarray:

@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from anygrain.data.synonyms import SYNONYMS
 from anygrain.types import Mask, Sample, Triplet
 
 SALIENT = "the most salient object"
+SYNONYM_RATIO = 0.3  # of the ways to say a category that are not the paper's
 
 # "balcony-fence" is two words, but "t-shirt" and "non-building" are one.
 _HYPHEN = re.compile(r"(?<=\w\w)(?<!\bnon)-(?=\w)")
@@ -48,6 +52,8 @@ def triplets(sample: Sample) -> Iterator[Triplet]:
             groups.setdefault(region.category, []).append(mask)
     for category, masks in groups.items():
         yield Triplet(sample.id, union(masks), all_category(category))
+    for phrase in sample.absent:
+        yield Triplet(sample.id, None, phrase)
 
 
 def union(masks: Sequence[Mask]) -> Mask:
@@ -59,3 +65,133 @@ def union(masks: Sequence[Mask]) -> Mask:
     codes: Any = [mask.to_coco() for mask in masks]
     merged = coco.merge(codes)
     return Mask.from_coco({"size": merged["size"], "counts": merged["counts"]}, masks[0].size)
+
+
+# ---------------------------------------------------------------------------------------------------- words
+
+# Irregular plurals, by the last word of a name.
+_IRREGULAR = {
+    "person": "people",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "mouse": "mice",
+    "foot": "feet",
+    "tooth": "teeth",
+    "goose": "geese",
+    "knife": "knives",
+    "shelf": "shelves",
+    "leaf": "leaves",
+    "loaf": "loaves",
+    "scarf": "scarves",
+    "wolf": "wolves",
+    "bus": "buses",
+    "octopus": "octopuses",
+    "passerby": "passersby",
+    "sheep": "sheep",
+    "fish": "fish",
+    "deer": "deer",
+    "crayfish": "crayfish",
+    "aircraft": "aircraft",
+    "broccoli": "broccoli",
+    "jamun": "jamun",
+}
+# Names, by their last word, that are plural already, or that stay as they are for one and for several.
+_PLURAL_NAMES = """scissors skis pants jeans stockings socks boots loafers leggings sandals shorts heels sneakers pumps
+    tights flats gloves wedges shoes glasses sunglasses goggles binoculars eyes accessories clothes shutters stairs
+    slacks spectacles eyeglasses plants flames"""
+_PLURAL = frozenset(_PLURAL_NAMES.split())
+# Last words of names of stuff and masses: no plural, no "every".
+_MASS_NAMES = """sky road grass skin hair vegetation rice fire smoke water street sidewalk pavement asphalt concrete
+    dirt gravel mulch sand infrastructure tofu tempeh chicken bread ground snow mud luggage underwear
+    reservation housing"""
+_MASS = frozenset(_MASS_NAMES.split())
+
+
+def is_plural(name: str) -> bool:
+    """Whether a name is plural already: "scissors", "eyes"."""
+    return name.split()[-1] in _PLURAL
+
+
+def plural(name: str) -> str | None:
+    """The plural of a readable name, or None for stuff and masses, of which there is none (sky, hair, rice).
+
+    >>> plural("person"), plural("bus"), plural("wine glass"), plural("scissors"), plural("sky")
+    ('people', 'buses', 'wine glasses', 'scissors', None)
+    """
+    head, of, rest = name.partition(" of ")
+    if of:
+        many = plural(head)
+        return many and f"{many} of {rest}"
+    *front, last = name.split()
+    if last in _PLURAL:
+        return name
+    if last in _MASS:
+        return None
+    return " ".join([*front, _IRREGULAR.get(last) or _regular(last)])
+
+
+def _regular(word: str) -> str:
+    if re.search(r"[^aeiou]y$", word):
+        return word[:-1] + "ies"
+    return word + ("es" if re.search(r"(s|x|z|ch|sh)$", word) else "s")
+
+
+def synonyms(name: str) -> tuple[str, ...]:
+    """Other words for a readable name; () for most names. See SYNONYMS."""
+    return SYNONYMS.get(name, ())
+
+
+def say_category(name: str, rng: np.random.Generator, regions: int | None) -> str:
+    """A random way to ask for a category as a whole, most often as Table 1 does: "all {name}".
+
+    name: as ``readable`` gives it; regions: how many instances the photo shows, None when that is not known (stuff).
+    """
+    if rng.random() < 0.35:
+        return f"all {name}"
+    said = name
+    if synonyms(name) and rng.random() < SYNONYM_RATIO:
+        said = synonyms(name)[rng.integers(len(synonyms(name)))]
+    # Other words for a mass or a pair need not look like one: no "every firmament", no "every footgear".
+    plain = plural(name) is None or is_plural(name)
+    ways = [said, f"all {said}", f"the {said}"] if said != name and plain else _ways(said, regions)
+    return ways[rng.integers(len(ways))]
+
+
+def _ways(name: str, regions: int | None) -> list[str]:
+    many = plural(name)
+    ways = [name, name, f"all {name}"]
+    if regions == 1 or many is None:
+        ways += [f"the {name}"] * 2
+    if many is None:
+        return [*ways, f"all the {name}", f"all of the {name}"]
+    if regions != 1 or is_plural(name):
+        ways += [f"the {many}", many, f"all the {many}", f"all of the {many}"]
+    if not is_plural(name):
+        ways += [f"every {name}", f"any {name}"]
+    return [*ways, f"all {many}"]
+
+
+_SALIENT_WAYS = (
+    "the main object",
+    "the main subject",
+    "main subject of the photo",
+    "the most eye-catching object",
+    "the most eye-catching thing",
+    "the most prominent object",
+    "the most noticeable object",
+    "the object that stands out",
+    "what stands out most",
+    "the thing that stands out the most",
+    "the foreground object",
+    "the salient object",
+    "salient object",
+    "the subject of the picture",
+    "what the photo is about",
+    "the object in focus",
+)
+
+
+def say_salient(rng: np.random.Generator) -> str:
+    """SALIENT half of the time, else another way to ask for what a photo is about."""
+    return SALIENT if rng.random() < 0.5 else _SALIENT_WAYS[rng.integers(len(_SALIENT_WAYS))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from anygrain.data.batch import Batch, BatchConfig, make_batch, usable
 from anygrain.data.mixture import Mixture, MixtureConfig
+from anygrain.data.mosaic import composable, copy_paste, mosaic, pastable
 from anygrain.types import Sample
 
 Source = Sequence[Sample]
 
 _TRIES = 50  # samples in a row about which nothing can be asked
+_OTHERS = 8  # photos looked at to find those that one is put together with
 
 
 class StepDataset(Dataset[Batch]):
@@ -29,12 +32,39 @@ class StepDataset(Dataset[Batch]):
         self, sources: Mapping[str, Source], mixture: MixtureConfig, batch: BatchConfig, *, images: int, seed: int
     ):
         self.sources, self.batch, self.images, self.seed = dict(sources), batch, images, seed
-        self.mixture = Mixture({name: len(source) for name, source in sources.items()}, mixture, seed)
+        sizes = {name: len(source) for name, source in sources.items()}
+        self.mixture = Mixture(sizes, mixture, seed)
+        self.others = Mixture(sizes, mixture, seed + 1)  # photos that others are put together with
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of step ``step`` (from 0)."""
-        samples = [self._sample(step * self.images + slot) for slot in range(self.images)]
+        samples = [self._varied(step * self.images + slot) for slot in range(self.images)]
         return make_batch(samples, self.batch, np.random.default_rng([self.seed, 2, step]))
+
+    def _varied(self, position: int) -> Sample:
+        """The sample at a position, or what mosaic or copy and paste makes of it."""
+        sample = self._sample(position)
+        if not (self.batch.mosaic or self.batch.copy_paste) or not composable(sample):
+            return sample
+        rng = np.random.default_rng([self.seed, 3, position])
+        draw = rng.random() - self.batch.mosaic
+        if draw < 0:
+            others = list(islice(self._others(position, composable), int(rng.integers(1, 4))))
+            # Twice the square: what a zoom of 2 shows is still as sharp as it was.
+            varied = mosaic([sample, *others], rng, long_side=2 * self.batch.size) if others else sample
+        elif draw < self.batch.copy_paste:
+            pasted = (copy_paste(sample, donor, rng) for donor in self._others(position, pastable))
+            varied = next((picture for picture in pasted if picture is not sample), sample)
+        else:
+            return sample
+        return varied if usable(varied, boxes=self.batch.boxes) else sample
+
+    def _others(self, position: int, fit: Callable[[Sample], object]) -> Iterator[Sample]:
+        """Photos for the one at a position, of the same mixture."""
+        for name, index in (self.others[position * _OTHERS + number] for number in range(_OTHERS)):
+            sample = self.sources[name][index]
+            if fit(sample):
+                yield sample
 
     def _sample(self, position: int) -> Sample:
         """The sample at a position of the mixture; its next neighbour when nothing can be asked about it."""
@@ -42,7 +72,7 @@ class StepDataset(Dataset[Batch]):
         source = self.sources[name]
         for _ in range(_TRIES):
             sample = source[index]
-            if usable(sample):
+            if usable(sample, boxes=self.batch.boxes):
                 return sample
             index = (index + 1) % len(source)
         raise ValueError(f"source {name!r}: {_TRIES} samples in a row up to {sample.id!r} have nothing to train on")

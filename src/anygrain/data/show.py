@@ -1,22 +1,27 @@
-"""A contact sheet of random triplets: is each caption true for exactly its mask?"""
+"""A contact sheet of random triplets, found and generated: is each caption true for exactly its mask?"""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-import random
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from anygrain.data.labels import open_photo
+from anygrain.data.referring import false_phrases, true_phrases
 from anygrain.data.shards import ShardReader
+from anygrain.data.views import full_scene
+from anygrain.types import Mask, Triplet
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from anygrain.types import Sample, Triplet
+    from anygrain.types import Sample
 
 CELL = (300, 300)  # height and width of a picture on the sheet
 COLUMNS = 6
@@ -25,25 +30,36 @@ LETTERS = 14
 
 
 def random_triplets(reader: ShardReader, count: int, seed: int) -> Iterator[tuple[Sample, Triplet]]:
-    """Up to ``count`` samples in random order, each once, with one random triplet; samples without one are skipped."""
-    rng = random.Random(seed)
-    numbers = rng.sample(range(len(reader)), len(reader))
-    for number in numbers:
+    """Up to ``count`` samples in random order, each once, with one random triplet; samples without one are skipped.
+
+    Half of them, where there are such, are phrases generated from place, size, colour and neighbours as in training;
+    every fourth of these is false, and has no mask.
+    """
+    rng = np.random.default_rng(seed)
+    for number in rng.permutation(len(reader)).tolist():
         if count == 0:
             return
         sample = reader[number]
-        triplets = list(sample.triplets())
+        triplets = _generated(sample, rng) if rng.random() < 0.5 else []
+        triplets = triplets or list(sample.triplets())
         if triplets:
             count -= 1
-            yield sample, rng.choice(triplets)
+            yield sample, triplets[rng.integers(len(triplets))]
+
+
+def _generated(sample: Sample, rng: np.random.Generator) -> list[Triplet]:
+    """One generated phrase about the whole photo; none when nothing can be said."""
+    scene = full_scene(sample, np.asarray(open_photo(sample)))
+    if rng.random() < 0.25:
+        return [Triplet(sample.id, None, phrase.text) for phrase in false_phrases(scene, rng, 1)]
+    return [Triplet(sample.id, Mask.from_array(p.mask), p.text) for p in true_phrases(scene, rng, 1)]
 
 
 def drawn(sample: Sample, triplet: Triplet) -> Image.Image:
     """The photo with the triplet's mask."""
     from anygrain.draw import draw_masks
-    from anygrain.images import open_image
 
-    image = open_image(sample.image)
+    image = open_photo(sample)
     return image if triplet.mask is None else draw_masks(image, triplet.mask.to_array()[None], [""])
 
 
@@ -97,7 +113,10 @@ def write_sheet(folder: str | Path, out: str | Path, *, count: int, seed: int) -
 
     if count < 1:
         raise ValueError(f"count is {count}; ask for at least 1 triplet")
-    rows = [(drawn(sample, t), t.caption, sample.id) for sample, t in random_triplets(ShardReader(folder), count, seed)]
+    rows = [
+        (drawn(sample, t), t.caption + ("" if t.mask else "  [absent]"), sample.id)
+        for sample, t in random_triplets(ShardReader(folder), count, seed)
+    ]
     if not rows:
         raise ValueError(f"{folder}: no sample has a caption or a category, so there is nothing to show")
     if Path(out).suffix.lower() in (".html", ".htm"):

@@ -9,16 +9,20 @@ in meaning (dirt and gravel, blouse and top), that a photo has no mask of the on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anygrain.data.boxes import complete_with_boxes, merge
-from anygrain.data.language import SALIENT
+import numpy as np
+
+from anygrain.data import absent, sources_language, sources_pseudo
+from anygrain.data.boxes import merge
+from anygrain.data.coco_boxes import coco_names, complete_with_boxes_80
+from anygrain.data.held_out import holds_unseen_word
+from anygrain.data.language import SALIENT, union
 from anygrain.data.readers import read_coco, read_mask_folder, read_region_maps, read_salient, read_video
-from anygrain.data.readers.files import by_stem, find, image_size, read_index_mask, read_json, read_names
-from anygrain.data.readers.mask_folder import index_regions
-from anygrain.types import Box, Sample
+from anygrain.data.readers.files import read_json, read_names
+from anygrain.types import Mask, Region, Sample
 
 CAMVID = (
     "sky",
@@ -39,8 +43,7 @@ UNDERWATER = ("diver", "aquatic plant", "wreck", "underwater robot", "reef", "fi
 # Looked at on photos without a mask of them: these are truly not there. Bags, belts, skirts and shoes are confused.
 CLOTHING = ("hat", "scarf", "dress", "shorts")
 FACADE = ("car", "shop", "vegetation")
-# What the VOC teacher finds reliably, as the README of pseudo_voc measured; it misses many of the other things.
-RELIABLE_VOC = ("bus", "car", "cat", "dog", "horse", "person", "train")
+CARRIED = ("bag", "purse", "wallet", "accessories")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,37 @@ class Source:
     read: from the root folder and a split's name to Samples.
     splits: which splits there are.
     optional: built only when asked for by name.
+    lacks: names of things that photographs like these never show.
+    complete: where a category is annotated in a photo, all of it is.
+    whole: what the regions of a photo are parts of.
     """
 
     read: Callable[[Path, str], Iterable[Sample]]
     splits: tuple[str, ...] = ("train", "val")
     optional: bool = False
+    lacks: tuple[str, ...] = ()
+    complete: bool = False
+    whole: str | None = None
+
+    def samples(self, root: Path, split: str) -> Iterator[Sample]:
+        """The samples of a split with all that the fields above claim of them.
+
+        No training caption holds a word of ``held_out``.
+        """
+        for sample in self.read(root, split):
+            if split == "train":
+                sample = _without_unseen_words(sample)
+            there = {region.category for region in sample.regions if region.category is not None}
+            known = sample.exhaustive | (set(self.lacks) - there) | (there if self.complete else set())
+            yield replace(sample, exhaustive=frozenset(known), whole=self.whole)
+
+
+def _without_unseen_words(sample: Sample) -> Sample:
+    def kept(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(text for text in texts if not holds_unseen_word(text))
+
+    regions = tuple(replace(r, captions=kept(r.captions)) if r.captions else r for r in sample.regions)
+    return replace(sample, regions=regions, absent=kept(sample.absent))
 
 
 def _coco(name: str, exhaustive: Iterable[str] = (), granularity: str | None = None, salient: bool = False) -> Source:
@@ -93,14 +122,14 @@ def read_coco_person(root: Path, split: str) -> Iterator[Sample]:
     The caption is "the person" where exactly one person is in the photo; where there are more, no phrase without a look
     at the photo would mean just the masked one, so it counts only as a part of "all person", the others ignored.
     """
-    names = coco_names(root)
-    boxes = boxes_80(root, "coco_person", names)
     extra = {sample.id: sample for sample in _extra(root, f"coco_extra/coco_person_{split}.json", "coco_person", split)}
     file = f"coco_person/annotations/instances_{split}.json"
     samples = read_coco(root / "coco_person" / "images", root / file, source="coco_person")
-    for sample in with_phrases(samples, phrases(root, split, file)):
-        whole = merge(sample, extra[sample.id]) if sample.id in extra else sample
-        yield _the_person(complete_with_boxes(whole, _pixels(boxes, whole), names))
+    merged = (
+        merge(sample, extra[sample.id]) if sample.id in extra else sample
+        for sample in with_phrases(samples, phrases(root, split, file))
+    )
+    return map(_the_person, complete_with_boxes_80(root, merged, "coco_person"))
 
 
 def _the_person(sample: Sample) -> Sample:
@@ -115,7 +144,7 @@ def read_coco_people(root: Path, split: str) -> Iterator[Sample]:
     """coco_people: some masks, the boxes of all 80 categories."""
     file = f"coco_people/annotations/instances_{split}.json"
     samples = read_coco(root / "coco_people" / "images", root / file, source="coco_people")
-    return _completed(root, with_phrases(samples, phrases(root, split, file)), "coco_people")
+    return complete_with_boxes_80(root, with_phrases(samples, phrases(root, split, file)), "coco_people")
 
 
 def read_coco_extra(root: Path, split: str) -> Iterator[Sample]:
@@ -123,48 +152,13 @@ def read_coco_extra(root: Path, split: str) -> Iterator[Sample]:
     samples = _extra(root, f"coco_extra/unlabelled_{split}.json", "unlabelled", split)
     return (
         replace(sample, id=f"coco_extra/{sample.id.split('/')[-1]}", source="coco_extra")
-        for sample in _completed(root, samples, "unlabelled")
+        for sample in complete_with_boxes_80(root, samples, "unlabelled")
     )
 
 
 def _extra(root: Path, file: str, folder: str, split: str) -> Iterator[Sample]:
     samples = read_coco(root / folder / "images", root / file, source=folder)
     return with_phrases(samples, phrases(root, split, file))
-
-
-def _completed(root: Path, samples: Iterable[Sample], folder: str) -> Iterator[Sample]:
-    names = coco_names(root)
-    boxes = boxes_80(root, folder, names)
-    for sample in samples:
-        yield complete_with_boxes(sample, _pixels(boxes, sample), names)
-
-
-def coco_names(root: Path) -> list[str]:
-    """The 80 categories in the order that ``boxes80`` counts them in."""
-    table = read_json(root / "coco" / "annotations" / "instances_train.json", "a COCO instances JSON")
-    return [entry["name"] for entry in sorted(table["categories"], key=lambda entry: entry["id"])]
-
-
-def boxes_80(root: Path, folder: str, names: list[str]) -> dict[str, dict[str, list[Box]]]:
-    """For each photo of a folder (file name without ending) all boxes, in 0..1 of the photo, by category."""
-    photos: dict[str, dict[str, list[Box]]] = {}
-    for row in read_json(root / "language" / "boxes80.json", "the boxes of 80 categories")["rows"]:
-        if row["dir"] == folder:
-            boxes = photos.setdefault(Path(row["file"]).stem, {})
-            for number, *box in row["boxes"]:
-                boxes.setdefault(names[number - 1], []).append(tuple(box))
-    return photos
-
-
-def _pixels(boxes: Mapping[str, Mapping[str, list[Box]]], sample: Sample) -> dict[str, list[Box]]:
-    stem = sample.id.split("/")[-1]
-    if stem not in boxes:
-        raise ValueError(f"{sample.image}: language/boxes80.json has no row for this photo")
-    height, width = sample.size
-    return {
-        name: [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in rows]
-        for name, rows in boxes[stem].items()
-    }
 
 
 def phrases(root: Path, split: str, file: str) -> dict[int, list[str]]:
@@ -203,7 +197,7 @@ def read_pets(root: Path, split: str) -> Iterator[Sample]:
     """pets: a trimap of one animal (1 pet, 2 background, 3 rim). Oxford-IIIT writes cat breeds with a capital."""
     folder = root / "pets"
     names = read_names(folder / "splits" / f"{split}.txt")
-    return read_salient(
+    pets = read_salient(
         folder / "images",
         folder / "masks",
         source="pets",
@@ -213,6 +207,7 @@ def read_pets(root: Path, split: str) -> Iterator[Sample]:
         category=lambda name: "cat" if name[0].isupper() else "dog",
         exhaustive=("cat", "dog"),
     )
+    return _with_background(pets)
 
 
 def read_horses(root: Path, split: str) -> Iterator[Sample]:
@@ -220,7 +215,55 @@ def read_horses(root: Path, split: str) -> Iterator[Sample]:
     folder = root / "horses"
     names = read_names(folder / "splits" / f"{split}.txt")
     options = {"foreground": 1, "category": "horse", "exhaustive": ("horse",)}
-    return read_salient(folder / "images", folder / "masks", source="horses", names=names, **options)
+    horses = read_salient(folder / "images", folder / "masks", source="horses", names=names, **options)
+    return _with_background(horses)
+
+
+def _with_background(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Add all that is not the one thing of each photo; unsure pixels stay unsure."""
+    for sample in samples:
+        name = next((region.category for region in sample.regions if region.category is not None), None)
+        if name is not None:
+            things = union([region.mask for region in sample.regions if region.mask is not None])
+            captions = ("the background", f"everything except the {name}")
+            rest = Region(mask=Mask.from_array(~things.to_array()), captions=captions, origin={"step": "complement"})
+            sample = replace(sample, regions=(*sample.regions, rest))
+        yield sample
+
+
+def read_clothing(root: Path, split: str) -> Iterator[Sample]:
+    """clothing: garments and body of one person in the street; together, less what is carried, they are the person."""
+    samples = read_mask_folder(root / "clothing", split, source="clothing", exhaustive=CLOTHING)
+    captions = ("the person in the foreground", "the whole person in front")
+    for sample in samples:
+        yield _with_whole(sample, [r for r in sample.regions if r.category not in CARRIED], captions)
+
+
+def read_car_parts(root: Path, split: str) -> Iterator[Sample]:
+    """car_parts: parts of a car; together the car, where they leave no gap (roof and wings are not labelled)."""
+    annotations = root / "car_parts" / "annotations" / f"instances_{split}.json"
+    for sample in read_coco(root / "car_parts" / "images", annotations, source="car_parts"):
+        sample = replace(sample, regions=tuple(replace(region, granularity="part") for region in sample.regions))
+        parts = [region for region in sample.regions if not region.ignore]
+        solid = bool(parts) and _solidity(union([r.mask for r in parts if r.mask]).to_array()) >= 0.985
+        yield _with_whole(sample, parts, ("the car", "the whole car")) if solid else sample
+
+
+def _with_whole(sample: Sample, parts: Sequence[Region], captions: tuple[str, ...]) -> Sample:
+    masks = [region.mask for region in parts if region.mask is not None and not region.ignore]
+    if not masks:
+        return sample
+    whole = Region(mask=union(masks), captions=captions, granularity="object", origin={"step": "parts"})
+    return replace(sample, regions=(*sample.regions, whole))
+
+
+def _solidity(mask: np.ndarray) -> float:
+    """Part of its row-and-column hull that a non-empty mask [H, W] fills."""
+
+    def between(rows: np.ndarray) -> np.ndarray:
+        return np.maximum.accumulate(rows, 1) & np.maximum.accumulate(rows[:, ::-1], 1)[:, ::-1]
+
+    return float(mask.sum() / (between(mask) & between(mask.T).T).sum())
 
 
 def read_bsds_objects(root: Path, split: str) -> Iterator[Sample]:
@@ -239,61 +282,60 @@ def read_bsds_objects(root: Path, split: str) -> Iterator[Sample]:
         )
 
 
-def read_pseudo_voc(root: Path, split: str) -> Iterator[Sample]:
-    """pseudo_voc: a teacher's labels for train photographs of seven folders, only the categories it finds reliably.
-
-    Not exhaustive: what the teacher calls background may hold anything.
-    """
-    folder = root / "pseudo_voc"
-    names = dict(enumerate(read_json(folder / "classes.json", "a list of category names")))
-    unreliable = tuple(number for number, name in names.items() if name not in RELIABLE_VOC)
-    origin = {"step": "teacher", "model": "ESPNetv2 VOC"}
-    for image, path in _labelled(root, folder) if split == "train" else ():
-        size = image_size(image)
-        regions = index_regions(read_index_mask(path, size), names, unreliable, (255,), path, origin=origin)
-        sample_id = f"pseudo_voc/{path.parent.name}/{path.stem}"
-        yield Sample(id=sample_id, image=image, size=size, regions=regions, source="pseudo_voc")
-
-
-def _labelled(root: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Photograph and label of every label under pseudo_voc; davis' are named video_frame."""
-    for labels in sorted(path for path in folder.iterdir() if path.is_dir()):
-        photos = {} if labels.name == "davis" else by_stem(root / labels.name / "images", "the photographs")
-        for path in sorted(labels.glob("*.png")):
-            if labels.name == "davis":
-                video, _, frame = path.stem.rpartition("_")
-                yield root / "davis" / "train" / "JPEGImages" / video / f"{frame}.jpg", path
-            else:
-                yield find(photos, path.stem, root / labels.name / "images", "the photograph of a label"), path
-
+_OUTDOORS = (*absent.WILD, *absent.FARM, *absent.FOOD, *absent.INDOOR)
+_STREET = (*_OUTDOORS, *absent.SPORT, *absent.TRAVEL, "cat", "horse")
+_CALTECH = (
+    *("anchor", "ant", "barrel", "beaver", "binoculars", "bonsai tree", "butterfly", "camera", "ceiling fan"),
+    *("cell phone", "crab", "crocodile", "dolphin", "dragonfly", "elephant", "emu", "flamingo", "kangaroo", "panda"),
+    *("pizza", "toilet", "airplane", "surfboard"),
+)
 
 SOURCES: Mapping[str, Source] = {
     "ade20k_sample": replace(_coco("ade20k_sample"), splits=("train",)),
+    "boxes80": Source(read=sources_pseudo.read_boxes80, splits=("train",), optional=True),
     "bsds500": Source(
         read=lambda root, split: read_region_maps(root / "bsds500", split, source="bsds500"), optional=True
     ),
     "bsds_objects": Source(read=read_bsds_objects, splits=("train",)),
-    "caltech_outlines": _coco("caltech_outlines", salient=True),
-    "camvid": _semantic("camvid", background=(), ignore=(11,), exhaustive=CAMVID),
-    "car_parts": _coco("car_parts", granularity="part"),
-    "clothing": _semantic("clothing", exhaustive=CLOTHING),
+    "caltech_outlines": replace(_coco("caltech_outlines", salient=True), lacks=_CALTECH),
+    "camvid": replace(_semantic("camvid", background=(), ignore=(11,), exhaustive=CAMVID), lacks=_STREET),
+    "car_parts": Source(read=read_car_parts, lacks=_STREET, complete=True, whole="car"),
+    "clothing": Source(read=read_clothing, lacks=_STREET, whole="person"),
     "coco": Source(read=read_coco_80),
     "coco_extra": Source(read=read_coco_extra, splits=("train",)),
     "coco_people": Source(read=read_coco_people),
     "coco_person": Source(read=read_coco_person),
     "coco_person_car_airplane": Source(read=read_person_car_airplane),
     "davis": Source(read=lambda root, split: read_video(root / "davis" / split, source="davis")),
-    "facade": _coco("facade", exhaustive=FACADE),
-    "faces": _semantic("faces", exhaustive=("skin", "hair", "eyes", "nose", "mouth"), granularity="part"),
-    "fire_smoke": _coco("fire_smoke", exhaustive=("fire", "smoke")),
-    "food": _coco("food"),
-    "horses": Source(read=read_horses),
-    "labelmefacade": _semantic("labelmefacade"),
-    "pets": Source(read=read_pets),
-    "ppe": _coco("ppe"),
-    "pseudo_voc": Source(read=read_pseudo_voc, splits=("train",), optional=True),
-    "sky": _semantic("sky", exhaustive=("sky",)),
-    "sysu_shapes": _coco("sysu_shapes"),
-    "trails": _semantic("trails", exhaustive=TRAILS),
-    "underwater": _semantic("underwater", background=(), exhaustive=UNDERWATER),
+    "facade": replace(_coco("facade", exhaustive=FACADE), lacks=_STREET, complete=True, whole="building"),
+    "faces": replace(
+        _semantic("faces", exhaustive=("skin", "hair", "eyes", "nose", "mouth"), granularity="part"),
+        lacks=(*_STREET, "dog", "car", "bus", "bicycle"),
+        whole="person",
+    ),
+    "fire_smoke": replace(
+        _coco("fire_smoke", exhaustive=("fire", "smoke")), lacks=(*absent.WILD, *absent.FOOD, *absent.INDOOR)
+    ),
+    "food": replace(_coco("food"), lacks=(*absent.WILD, *absent.PETS, *absent.TRAVEL, "car", "bus", "tree", "road")),
+    "hoi": Source(read=sources_language.read_hoi),
+    "horses": replace(
+        Source(read=read_horses),
+        lacks=("elephant", "zebra", "giraffe", "kangaroo", "panda", "cat", *absent.FOOD, *absent.INDOOR, "airplane"),
+    ),
+    "labelmefacade": replace(_semantic("labelmefacade"), lacks=_STREET, complete=True, whole="building"),
+    "pets": replace(
+        Source(read=read_pets),
+        lacks=(*absent.WILD, *absent.FARM, "horse", *absent.TRAVEL, "bus", "surfboard", "skis", "pizza", "toaster"),
+    ),
+    "ppe": replace(_coco("ppe"), lacks=_OUTDOORS, complete=True),
+    "pseudo_voc": Source(read=sources_pseudo.read_pseudo_voc, splits=("train",), optional=True),
+    "refexp": Source(read=sources_language.read_refexp),
+    "sky": replace(_semantic("sky", exhaustive=("sky",)), lacks=(*absent.FOOD, *absent.INDOOR)),
+    "statements": Source(read=sources_language.read_statements),
+    "sysu_shapes": replace(_coco("sysu_shapes"), lacks=_OUTDOORS),
+    "trails": replace(_semantic("trails", exhaustive=TRAILS), lacks=(*_OUTDOORS, "airplane")),
+    "underwater": replace(
+        _semantic("underwater", background=(), exhaustive=UNDERWATER), lacks=(*absent.FOOD, *absent.INDOOR, "car")
+    ),
+    "vg_relations": Source(read=sources_language.read_vg_relations),
 }

@@ -77,9 +77,13 @@ class View:
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """uint8 source map [H, W] by nearest sampling -> uint8 [S, S], 255 outside the photo."""
+        return self.place(self.seen(labels), IGNORE)
+
+    def seen(self, labels: np.ndarray) -> np.ndarray:
+        """The seen part of a source map [H, W] by nearest sampling, of the target's size, mirrored when asked."""
         rows, columns = self._nearest(labels.shape)  # type: ignore[arg-type]
         content = labels[rows[:, None], columns]
-        return self.place(content[:, ::-1] if self.flip else content, IGNORE)
+        return content[:, ::-1] if self.flip else content
 
     def kept(self, mask: np.ndarray) -> float:
         """Part (0..1) of a non-empty bool mask [H, W] that lies in the window."""

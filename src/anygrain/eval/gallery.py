@@ -74,7 +74,9 @@ class Gallery:
     def offer(
         self, sample: Sample, question: Question, prediction: Prediction, labels: np.ndarray, pair: Overlap
     ) -> None:
-        """Consider one answer for each of the three."""
+        """Consider one answer for each of the three; there is nothing to show where the right mask is not known."""
+        if question.kind == "unmasked":
+            return
         absent, answered = question.kind == "absent", bool(prediction.present[0])
 
         def draw() -> Example:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anygrain.data.transforms import IGNORE
+from anygrain.eval.reliability import Reliability
 
 _UNIT = 1 << 48  # an IoU is summed as a multiple of 1 / _UNIT: sums of floats would depend on their order
 
@@ -129,8 +130,8 @@ class Presence:
         self.present_refused += other.present_refused
 
     def compute(self) -> dict[str, float]:
-        """``absent_called_absent`` and ``present_called_absent`` (shares), and of how many absent prompts."""
-        figures: dict[str, float] = {"absent_prompts": self.absent}
+        """``absent_called_absent`` and ``present_called_absent`` (shares), and of how many prompts of either sort."""
+        figures: dict[str, float] = {"absent_prompts": self.absent, "present_prompts": self.present}
         if self.absent:
             figures["absent_called_absent"] = self.absent_refused / self.absent
         if self.present:
@@ -142,18 +143,24 @@ class Presence:
 class Scores:
     """All figures of one source.
 
-    by_kind: of prompts about present things, "category", "salient" and "phrase" apart.
+    by_kind: of prompts about present things that have masks, "category", "salient" and "phrase" apart.
     """
 
     photos: int = 0
     categories: CategoryIoU = field(default_factory=CategoryIoU)
     by_kind: dict[str, PromptIoU] = field(default_factory=dict)
     presence: Presence = field(default_factory=Presence)
+    reliability: Reliability = field(default_factory=Reliability)
 
-    def update(self, kind: str, category: str | None, pair: Overlap, answered: bool) -> None:
-        """Count the answer to one question; ``kind`` "absent" is about something that is not there."""
+    def update(self, kind: str, category: str | None, pair: Overlap, answered: bool, score: float) -> None:
+        """Count the answer to one question.
+
+        kind: "absent" is about something that is not there, "unmasked" about something that is, nobody knows where; of
+        both only the presence counts. score: the answer's presence score.
+        """
         self.presence.update(there=kind != "absent", answered=answered)
-        if kind == "absent":
+        self.reliability.update(score, there=kind != "absent")
+        if kind in ("absent", "unmasked"):
             return
         self.by_kind.setdefault(kind, PromptIoU()).update(pair)
         if kind == "category" and category is not None:
@@ -164,6 +171,7 @@ class Scores:
         self.photos += other.photos
         self.categories.merge(other.categories)
         self.presence.merge(other.presence)
+        self.reliability.merge(other.reliability)
         for kind, part in other.by_kind.items():
             self.by_kind.setdefault(kind, PromptIoU()).merge(part)
 

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anygrain.draw import PALETTE
+from anygrain.eval.chart import reliability_chart
+from anygrain.eval.figures import Figures, number
 from anygrain.eval.gallery import ANSWER, TRUTH
 from anygrain.eval.report import COLUMNS, LEGEND, NUMBERS, POOLED, shown
 
 if TYPE_CHECKING:
     from anygrain.eval.gallery import Example
+    from anygrain.eval.reliability import Reliability
     from anygrain.eval.report import Report, SourceReport
+    from anygrain.eval.targets import Target
 
 HEADINGS = {
     "worst": "Worst answers",
@@ -51,6 +55,9 @@ figure img{display:block;width:100%;height:210px;object-fit:contain;background:#
 figcaption{padding:8px 12px 10px;display:grid;grid-template-columns:1fr auto;gap:0 12px;font-size:14px}
 figcaption small{color:var(--soft);font-size:12px;overflow-wrap:anywhere}figcaption b{font-variant-numeric:tabular-nums}
 figcaption>:nth-child(even){text-align:right}
+.below{color:var(--bad)}.chart{font-size:11px;fill:var(--soft);max-width:100%}
+.chart .frame{fill:none;stroke:var(--line)}.chart .curve{fill:none;stroke:#5b93e8;stroke-width:2}
+.chart circle{fill:#5b93e8}.plain tr:last-child td{font-weight:400}
 .good{color:var(--good)}.bad{color:var(--bad)}.key{display:inline-block;width:11px;height:11px;border-radius:3px;
 margin:0 5px 0 12px;vertical-align:-1px}
 """
@@ -65,6 +72,8 @@ def page(report: Report) -> str:
         _tiles(report),
         _table(report),
         _definitions(report),
+        *([_figures(report.figures)] if report.figures is not None else []),
+        _reliability(report.reliability),
         f'<p class="soft">Pictures: on the left the truth{_key(TRUTH)}, on the right the answer{_key(ANSWER)}; '
         "grey places are unknown and not counted.</p>",
         *(_source(name, source) for name, source in report.sources.items()),
@@ -121,6 +130,46 @@ def _definitions(report: Report) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
     entries = {**LEGEND, "settings": settings.replace("_", " "), "command": report.command}
     return f"<dl>{''.join(f'<dt>{_text(name)}</dt><dd>{_text(text)}</dd>' for name, text in entries.items())}</dl>"
+
+
+def _figures(figures: Figures) -> str:
+    """The table of targets, and each pair of an unseen word and the name that training says."""
+    rows = "".join(_target(target, measured) for target, measured in figures.rows())
+    parts = [
+        "<h2>Figures</h2>",
+        '<div class="card plain"><table><tr><th>figure</th><th>measured</th><th>at least</th><th>aim</th></tr>',
+        f"{rows}</table></div>",
+    ]
+    if pairs := figures.details.get("unseen"):
+        lines = "".join(
+            f"<tr><td>{_text(pair)}</td><td>{iou['word']:.3f}</td><td>{iou['name']:.3f}</td></tr>"
+            for pair, iou in pairs.items()
+        )
+        head = "<tr><th>word never trained on</th><th>IoU</th><th>IoU of the known name</th></tr>"
+        parts += ["<h3>Unseen words</h3>", f'<div class="card plain"><table>{head}{lines}</table></div>']
+    return "\n".join(parts)
+
+
+def _target(target: Target, measured: float | None) -> str:
+    """A value below what is asked at least is red, one that reaches the aim green."""
+    kind = ""
+    if measured is not None and target.at_least is not None and not target.met(measured, target.at_least):
+        kind = ' class="below"'
+    elif measured is not None and target.aim is not None and target.met(measured, target.aim):
+        kind = ' class="good"'
+    wanted = "".join(f"<td>{number(value, target)}</td>" for value in (target.at_least, target.aim))
+    return f"<tr><td>{_text(target.figure)}</td><td{kind}>{number(measured, target)}</td>{wanted}</tr>"
+
+
+def _reliability(reliability: Reliability) -> str:
+    error = reliability.error()
+    if error is None:
+        return ""
+    note = (
+        "Of all prompts with about this presence score, the share truly about something in the photo. "
+        f"Expected calibration error {error:.3f}."
+    )
+    return f'<h2>Presence scores</h2><p class="soft">{note}</p>{reliability_chart(reliability.curve())}'
 
 
 def _source(name: str, source: SourceReport) -> str:

@@ -7,11 +7,15 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anygrain import __version__
 from anygrain.eval.gallery import Example, Gallery
 from anygrain.eval.metrics import Scores, headline
+from anygrain.eval.reliability import Reliability
+
+if TYPE_CHECKING:
+    from anygrain.eval.figures import Figures
 
 COLUMNS = {
     "photos": "photos",
@@ -36,15 +40,20 @@ LEGEND = {
     "missed": "share of the prompts about something present that are answered with no mask",
     "all": "mean over sources; of refused and missed the share of all prompts",
 }
-NUMBERS = ("photos", "prompts", "absent_prompts")
-POOLED = {"absent_called_absent": "absent_prompts", "present_called_absent": "prompts"}
+NUMBERS = ("photos", "prompts", "absent_prompts", "present_prompts")
+POOLED = {"absent_called_absent": "absent_prompts", "present_called_absent": "present_prompts"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReport:
-    """One source. figures: by name. categories: IoU and number of photos of each. examples: worst, invented, random."""
+    """One source.
+
+    figures: by name. categories: IoU and number of photos of each. reliability: of its presence scores.
+    examples: worst, invented, random.
+    """
 
     figures: dict[str, float]
+    reliability: Reliability
     categories: dict[str, dict[str, float]] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)
 
@@ -54,6 +63,7 @@ class SourceReport:
         ious = scores.categories.per_category()
         return cls(
             figures=scores.compute(),
+            reliability=scores.reliability,
             categories={name: {"iou": iou, "photos": scores.categories.sums[name][2]} for name, iou in ious.items()},
             examples={name: getattr(gallery, name).examples() for name in ("worst", "invented", "random")},
         )
@@ -64,6 +74,7 @@ class Report:
     """All of one evaluation; ``print`` it for the table.
 
     model: name and fingerprint. data: the folder. sources: by name. settings: what the figures depend on.
+    figures: the table of target figures, when it was asked for.
     command, started (UTC), seconds: how they came about.
     """
 
@@ -74,11 +85,20 @@ class Report:
     command: str
     started: str
     seconds: float
+    figures: Figures | None = None
 
     @property
     def total(self) -> dict[str, float]:
         """The figures of all sources together, see ``total``."""
         return total([source.figures for source in self.sources.values()])
+
+    @property
+    def reliability(self) -> Reliability:
+        """Of the presence scores of all sources."""
+        whole = Reliability()
+        for source in self.sources.values():
+            whole.merge(source.reliability)
+        return whole
 
     def rows(self) -> list[tuple[str, dict[str, float]]]:
         """Name and figures of each source, and of all together."""
@@ -96,12 +116,13 @@ class Report:
 
     def __str__(self) -> str:
         notes = "\n".join(f"{name}: {text}" for name, text in LEGEND.items())
-        return f"{self.table()}\n\n{notes}\n{self.summary()}"
+        figures = f"\n{self.figures}\n" if self.figures is not None else ""
+        return f"{self.table()}\n\n{notes}\n{figures}{self.summary()}"
 
     def summary(self) -> str:
         """Model, data, amount and time in one sentence."""
         figures = self.total
-        asked = figures["prompts"] + figures["absent_prompts"]
+        asked = figures["present_prompts"] + figures["absent_prompts"]
         return (
             f"model {self.model['name']} ({self.model['fingerprint']}) on {self.data}: "
             f"{asked:,.0f} prompts about {figures['photos']:,.0f} photos in {self.seconds:.0f} s"
@@ -121,6 +142,8 @@ class Report:
             "versions": {"anygrain": __version__, "torch": torch.__version__, "python": platform.python_version()},
             "definitions": LEGEND,
             "total": self.total,
+            "reliability": self.reliability.to_json(),
+            **({"figures": self.figures.to_json()} if self.figures is not None else {}),
             "sources": {
                 name: {"figures": source.figures, "categories": source.categories}
                 for name, source in self.sources.items()

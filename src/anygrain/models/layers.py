@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.overrides import TorchFunctionMode
 
 
 def map_size(feature_map: Tensor) -> tuple[int, int]:
@@ -164,6 +165,20 @@ class FeedForward(nn.Module):
 
     def _rows(self, tokens: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.relu(self.linear1(tokens))))
+
+
+class WithoutInit(TorchFunctionMode):
+    """Modules built inside leave their parameters as they are, for those that are about to be loaded.
+
+    Initialising on the meta device would import PyTorch's compiler: 80 MB and most of a second.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Every function of ``torch.nn.init`` returns its tensor untouched."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:

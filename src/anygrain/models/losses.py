@@ -9,6 +9,18 @@ from torch.nn import functional as F
 IGNORE = 255
 
 
+def mask_losses(logits: Tensor, targets: Tensor, boxed: Tensor) -> dict[str, Tensor]:
+    """ "cross_entropy" and "dice" of N masks, two scalars that weigh each prompt the same.
+
+    logits: float [N, H, W]; targets: uint8 [N, H, W] with 0, 1 and 255 = unknown; boxed: bool [N]. Where the 1s are
+    only boxes around the thing, the pixels inside are unknown, and the projections take the place of Dice.
+    """
+    outside = torch.where(boxed[:, None, None] & (targets == 1), IGNORE, targets)
+    kinds = ((dice, ~boxed), (box_projection, boxed))
+    parts = [loss(logits[rows], targets[rows]) * rows.sum() for loss, rows in kinds if rows.any()]
+    return {"cross_entropy": mask_cross_entropy(logits, outside), "dice": torch.stack(parts).sum() / len(logits)}
+
+
 def mask_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy, mean over the known pixels of each prompt, then over prompts: a scalar.
 
@@ -26,6 +38,21 @@ def dice(logits: Tensor, targets: Tensor) -> Tensor:
     logits: float [N, H, W]; targets: uint8 [N, H, W] with 0, 1 and 255 = unknown.
     """
     probability = logits.flatten(1).float().sigmoid() * (targets != IGNORE).flatten(1)
-    wanted = (targets == 1).flatten(1).to(torch.float32)
-    overlap = (probability * wanted).sum(1)
-    return (1 - (2 * overlap + 1) / (probability.sum(1) + wanted.sum(1) + 1)).mean()
+    return (1 - _overlap(probability, (targets == 1).flatten(1).to(torch.float32))).mean()
+
+
+def box_projection(logits: Tensor, targets: Tensor) -> Tensor:
+    """How badly a mask fills its boxes: Dice between the projections of both on each axis, a mean over prompts.
+
+    The mask should touch every row and column of its box and none outside (BoxInst, arXiv 2012.02310, eq. 1).
+    logits: float [N, H, W]; targets: uint8 [N, H, W] with 1 in the boxes, 0 outside and 255 = unknown.
+    """
+    probability = logits.float().sigmoid() * (targets != IGNORE)
+    wanted = (targets == 1).to(torch.float32)
+    both = [_overlap(probability.amax(axis), wanted.amax(axis)) for axis in (1, 2)]
+    return 1 - torch.stack(both).mean()
+
+
+def _overlap(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Dice of two soft sets [N, L]."""
+    return (2 * (predicted * wanted).sum(1) + 1) / (predicted.sum(1) + wanted.sum(1) + 1)

@@ -39,7 +39,8 @@ from anygrain.models.layers import (
     to_map,
     to_tokens,
 )
-from anygrain.models.losses import dice, mask_cross_entropy
+from anygrain.models.losses import mask_losses
+from anygrain.models.presence import PresenceHead
 from anygrain.models.swin import Swin, SwinConfig
 
 if TYPE_CHECKING:
@@ -338,11 +339,7 @@ class UniLSeg(nn.Module):
         self.language_path = LanguagePath(channels[3], self.text_encoder.sentence_dim, config)
         same = config.query_dim == config.mask_dim
         self.query_proj = nn.Identity() if same else nn.Linear(config.query_dim, config.mask_dim)
-        self.presence_head = (
-            nn.Sequential(nn.Linear(config.query_dim, config.query_dim), nn.ReLU(), nn.Linear(config.query_dim, 1))
-            if config.presence
-            else None
-        )
+        self.presence_head = PresenceHead(config.query_dim, config.mask_dim) if config.presence else None
 
     @property
     def device(self) -> torch.device:
@@ -404,7 +401,9 @@ class UniLSeg(nn.Module):
         if not (self.training and self.config.deep_supervision):
             queries = queries[-1:]
         logits = [torch.einsum("nc,nchw->nhw", self.query_proj(q), pixel_embedding) for q in queries]
-        presence = None if self.presence_head is None else self.presence_head(queries[-1])[:, 0]
+        presence = None
+        if self.presence_head is not None:
+            presence = self.presence_head(queries[-1], pixel_embedding, logits[-1])
         return DecoderOutput(logits[-1], presence, tuple(logits[:-1]))
 
     def bytes_per_prompt(self, features: tuple[Tensor, ...]) -> int:
@@ -445,11 +444,11 @@ class UniLSeg(nn.Module):
     def loss(self, output: DecoderOutput, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy + Dice on the mask at input size (paper §4.1), and presence where it is predicted."""
         size = (batch.targets.shape[-2], batch.targets.shape[-1])
-        layers = [self.enlarge(logits.float(), size) for logits in (*output.aux_logits, output.mask_logits)]
-        losses = {
-            "cross_entropy": torch.stack([mask_cross_entropy(logits, batch.targets) for logits in layers]).mean(),
-            "dice": torch.stack([dice(logits, batch.targets) for logits in layers]).mean(),
-        }
+        layers = [
+            mask_losses(self.enlarge(logits.float(), size), batch.targets, batch.boxed)
+            for logits in (*output.aux_logits, output.mask_logits)
+        ]
+        losses = {name: torch.stack([layer[name] for layer in layers]).mean() for name in layers[0]}
         if output.presence_logits is not None:
             logits = output.presence_logits.float()
             losses["presence"] = F.binary_cross_entropy_with_logits(logits, batch.present.to(logits.dtype))

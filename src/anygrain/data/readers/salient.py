@@ -43,9 +43,7 @@ def read_salient(
         regions = []
         if inside.any():
             called = category(name) if callable(category) else category
-            regions.append(
-                Region(mask=Mask.from_array(inside), captions=(SALIENT,), category=called, instance=1, origin=HUMAN)
-            )
+            regions.append(Region(mask=Mask.from_array(inside), captions=(SALIENT,), category=called, origin=HUMAN))
         if unsure.any():
             regions.append(Region(mask=Mask.from_array(unsure), ignore=True, origin=HUMAN))
         sample_id, exhaust = f"{source}/{name}", frozenset(exhaustive)

@@ -1,0 +1,85 @@
+"""Phrases about a view, true for exactly their mask, and false ones that nothing in the view fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from anygrain.data.compose import Claim, false_claims, true_claims
+from anygrain.data.scene import Scene
+
+ENOUGH = 0.95  # a phrase is not said when, with doubts, less than the rest of the view is known to be outside of it
+
+
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """What is said and what it means.
+
+    text: lower-case words.
+    mask: bool [H, W]; empty for a false phrase.
+    unknown: bool [H, W], pixels outside of the mask that may belong to it.
+    kind: true: "place", "size", "colour", "relation", "combined", "group", "count", "except", "union", "part",
+        "background"; false: "wrong place", "wrong size", "wrong colour", "wrong relation", "wrong count",
+        "absent anchor", "absent thing".
+    """
+
+    text: str
+    mask: np.ndarray
+    unknown: np.ndarray
+    kind: str
+
+
+def true_phrases(scene: Scene, rng: np.random.Generator, count: int) -> list[Phrase]:
+    """Up to ``count`` different phrases, each true for exactly its mask, spread over kinds and things.
+
+    Pixels of ``Phrase.unknown`` may lie inside or outside of what a phrase means: ignore them.
+    """
+    return _phrases(scene, true_claims(scene, rng), rng, count)
+
+
+def false_phrases(scene: Scene, rng: np.random.Generator, count: int) -> list[Phrase]:
+    """Up to ``count`` different phrases that nothing in the view fits; their masks are empty."""
+    return _phrases(scene, false_claims(scene, rng), rng, count)
+
+
+def _phrases(scene: Scene, claims: Iterable[Claim], rng: np.random.Generator, count: int) -> list[Phrase]:
+    chosen: dict[str, Phrase] = {}
+    for claim in _spread(list(claims), rng):
+        if len(chosen) >= count:
+            break
+        text = claim.say(rng)
+        if text not in chosen:
+            mask = scene.union(claim.about)
+            mask = ~mask if claim.inverse else mask
+            unknown = _unknown(scene, claim) & ~mask
+            if not scene.doubts or np.count_nonzero(mask | unknown) <= ENOUGH * mask.size:
+                chosen[text] = Phrase(text, mask, unknown, claim.kind)
+    return list(chosen.values())
+
+
+def _unknown(scene: Scene, claim: Claim) -> np.ndarray:
+    """bool [H, W]: where nothing is known, and where there may be more of what the claim is about."""
+    unknown = np.zeros(scene.size, bool) if scene.unknown is None else scene.unknown.copy()
+    for name in {scene.things[number].category for number in claim.about} & scene.doubts.keys():
+        unknown |= scene.doubts[name]
+    return unknown
+
+
+def _spread(claims: list[Claim], rng: np.random.Generator) -> Iterable[Claim]:
+    """All claims, kinds in turn; of a kind, first those about things not spoken of as yet."""
+    kinds: dict[str, list[Claim]] = {}
+    for index in rng.permutation(len(claims)):
+        kinds.setdefault(claims[index].kind, []).append(claims[index])
+    spoken: set[tuple[int, ...]] = set()
+    while kinds:
+        names = sorted(kinds)
+        for name in (names[i] for i in rng.permutation(len(names))):
+            waiting = kinds[name]
+            fresh = next((i for i, claim in enumerate(waiting) if claim.about not in spoken), 0)
+            claim = waiting.pop(fresh)
+            spoken.add(claim.about)
+            if not waiting:
+                del kinds[name]
+            yield claim
