@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # From WordNet 3.0 synsets, the names that people type for COCO's categories, and trade names of car parts; nothing
-# narrower than the name (no kitten for a cat), no other name of the same set, and never one of held_out.HELD_OUT. A man,
-# a woman or a pedestrian is not just another word for a person: it says more.
+# narrower than the name (no kitten for a cat), no other name of the same set, and never one of held_out.HELD_OUT. A
+# man, a woman or a pedestrian is not just another word for a person: it says more.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "airplane": ("aeroplane", "aircraft"),
     "ashcan": ("trash can", "garbage can"),
