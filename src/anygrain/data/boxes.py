@@ -35,6 +35,12 @@ def complete_with_boxes(sample: Sample, boxes: Mapping[str, Sequence[Box]], name
     return replace(sample, regions=kept, exhaustive=frozenset(complete))
 
 
+def in_pixels(box: Sequence[float], size: Size) -> Box:
+    """A box in 0..1 of an image of ``size`` -> in its pixels."""
+    x0, y0, x1, y1 = box
+    return x0 * size[1], y0 * size[0], x1 * size[1], y1 * size[0]
+
+
 def unmatched(boxes: Sequence[Box], regions: Sequence[Region]) -> list[Box]:
     """The boxes left over when each region takes the free box it fits best, the best fit first."""
     masks = [region.mask.box for region in regions if region.mask is not None and region.mask.box]

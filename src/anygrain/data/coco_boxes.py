@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from anygrain.data.boxes import complete_with_boxes
+from anygrain.data.boxes import complete_with_boxes, in_pixels
 from anygrain.data.readers.files import read_json
 from anygrain.types import Box, Sample
 
@@ -40,8 +40,4 @@ def boxes_in_pixels(boxes: Mapping[str, Mapping[str, list[Box]]], sample: Sample
     stem = sample.id.split("/")[-1]
     if stem not in boxes:
         raise ValueError(f"{sample.image}: language/boxes80.json has no row for this photo")
-    height, width = sample.size
-    return {
-        name: [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in rows]
-        for name, rows in boxes[stem].items()
-    }
+    return {name: [in_pixels(box, sample.size) for box in rows] for name, rows in boxes[stem].items()}

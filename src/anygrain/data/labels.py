@@ -47,29 +47,27 @@ def present_candidates(sample: Sample, *, boxes: bool = False) -> list[Candidate
     boxes: also what has no mask, but a box or only the word that it is there. A category that has some masks is known
     by its masks; a caption that several such regions share means them all.
     """
-    usable = [region for region in sample.regions if not region.ignore and _drawn(region) is not False]
-    objects = [Candidate((r,), captions=r.captions) for r in usable if r.captions and r.mask is not None]
-    masked, unmasked = (
-        _by_category([region for region in usable if (region.mask is not None) is there]) for there in (True, False)
-    )
+    drawn = [r for r in sample.regions if not r.ignore and r.mask is not None and r.mask.area]
+    objects = [Candidate((r,), captions=r.captions) for r in drawn if r.captions]
+    masked = _by_category(drawn)
     categories = [Candidate(tuple(regions), category=name) for name, regions in sorted(masked.items())]
     if not boxes:
         return objects + categories
+    unmasked = [region for region in sample.regions if not region.ignore and region.mask is None]
     shared: dict[str, list[Region]] = defaultdict(list)
-    for region in usable:
-        for caption in region.captions if region.mask is None else ():
+    for region in unmasked:
+        for caption in region.captions:
             shared[caption].append(region)
     return (
         objects
         + [Candidate(tuple(regions), captions=(caption,)) for caption, regions in shared.items()]
         + categories
-        + [Candidate(tuple(r), category=name) for name, r in sorted(unmasked.items()) if name not in masked]
+        + [
+            Candidate(tuple(r), category=name)
+            for name, r in sorted(_by_category(unmasked).items())
+            if name not in masked
+        ]
     )
-
-
-def _drawn(region: Region) -> bool | None:
-    """Whether the region's mask has a pixel; None without a mask."""
-    return None if region.mask is None else region.mask.area > 0
 
 
 def _by_category(regions: Sequence[Region]) -> dict[str, list[Region]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ SYNONYM_RATIO = 0.3  # of the ways to say a category that are not the paper's
 _HYPHEN = re.compile(r"(?<=\w\w)(?<!\bnon)-(?=\w)")
 
 
+@lru_cache(maxsize=4096)
 def readable(category: str) -> str:
     """A category as people write it: "left_mirror" -> "left mirror", "balcony-fence" -> "balcony fence".
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,11 @@ class MixtureConfig:
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, folders: Iterable[str | Path]) -> MixtureConfig:
+        """The same without the weights of sources that are not among these folders, each a source of its name."""
+        names = {Path(folder).name for folder in folders}
+        return MixtureConfig(weights={name: weight for name, weight in self.weights.items() if name in names})
 
 
 class Mixture:

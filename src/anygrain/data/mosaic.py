@@ -12,7 +12,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import count, pairwise
 
 import numpy as np
@@ -31,8 +31,6 @@ _MARGIN = 3  # pixels around a pasted object over which its edge fades
 _PASTED = (0.2, 0.7)  # long side of a pasted object, as a part of the picture's short side
 _LEAST = 1 / 6  # long side of an object that is taken, as a part of its photo's: a book of a shelf says little alone
 
-_name = lru_cache(maxsize=4096)(readable)  # sources spell one name differently ("t_shirt", "t shirt")
-
 
 def composable(sample: Sample) -> bool:
     """Whether the sample has a mask of a category, so that something of it can be asked about in a new picture."""
@@ -50,7 +48,7 @@ def pastable(sample: Sample) -> list[tuple[str, Mask]]:
         return []
     objects = [region for region in sample.regions if region.instance is not None and region.score is None]
     return [
-        (_name(region.category), region.mask)
+        (readable(region.category), region.mask)
         for region in objects
         if region.category is not None and region.mask is not None and not region.ignore
         if region.granularity != "part" and _is_apart(region.mask)
@@ -86,14 +84,14 @@ class _Layer:
     @cached_property
     def exhaustive(self) -> frozenset[str]:
         """Names of which every occurrence is annotated."""
-        return frozenset(map(_name, self.sample.exhaustive))
+        return frozenset(map(readable, self.sample.exhaustive))
 
     @cached_property
     def known(self) -> frozenset[str]:
         """Names of which it is known where in this layer they are, if anywhere."""
-        named = {_name(r.category) for r in self.sample.regions if r.category is not None}
+        named = {readable(r.category) for r in self.sample.regions if r.category is not None}
         vague = {
-            _name(r.category)
+            readable(r.category)
             for r in self.sample.regions
             if r.category is not None and r.mask is None and (r.box is None or self.cut is not None)
         }
@@ -115,7 +113,7 @@ class _Layer:
     def _moved(self, region: Region, size: Size) -> Region | None:
         if region.category is None and not region.ignore:
             return None
-        named = replace(region, captions=(), category=region.category and _name(region.category))
+        named = replace(region, captions=(), category=region.category and readable(region.category))
         if region.mask is not None:
             return self._moved_mask(named, region.mask, size)
         if self.cut is not None:

@@ -9,7 +9,7 @@ in meaning (dirt and gravel, blouse and top), that a photo has no mask of the on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def _without_unseen_words(sample: Sample) -> Sample:
     return replace(sample, regions=regions, absent=kept(sample.absent))
 
 
-def _coco(name: str, exhaustive: Iterable[str] = (), granularity: str | None = None, salient: bool = False) -> Source:
+def _coco(name: str, exhaustive: Iterable[str] = (), salient: bool = False) -> Source:
     """A folder ``name`` in COCO form. salient: its one mask a photo is what the photo is about."""
 
     def read(root: Path, split: str) -> Iterator[Sample]:
@@ -94,8 +94,6 @@ def _coco(name: str, exhaustive: Iterable[str] = (), granularity: str | None = N
         samples = read_coco(root / name / "images", root / file, source=name, exhaustive=tuple(exhaustive))
         for sample in with_phrases(samples, phrases(root, split, file)):
             regions = sample.regions
-            if granularity:
-                regions = tuple(replace(region, granularity=granularity) for region in regions)
             if salient:
                 regions = tuple(replace(region, captions=(*region.captions, SALIENT)) for region in regions)
             yield replace(sample, regions=regions)
@@ -244,16 +242,18 @@ def read_car_parts(root: Path, split: str) -> Iterator[Sample]:
     annotations = root / "car_parts" / "annotations" / f"instances_{split}.json"
     for sample in read_coco(root / "car_parts" / "images", annotations, source="car_parts"):
         sample = replace(sample, regions=tuple(replace(region, granularity="part") for region in sample.regions))
-        parts = [region for region in sample.regions if not region.ignore]
-        solid = bool(parts) and _solidity(union([r.mask for r in parts if r.mask]).to_array()) >= 0.985
-        yield _with_whole(sample, parts, ("the car", "the whole car")) if solid else sample
+        yield _with_whole(sample, sample.regions, ("the car", "the whole car"), solidity=0.985)
 
 
-def _with_whole(sample: Sample, parts: Sequence[Region], captions: tuple[str, ...]) -> Sample:
+def _with_whole(sample: Sample, parts: Iterable[Region], captions: tuple[str, ...], *, solidity: float = 0.0) -> Sample:
+    """Add the union of all parts, unless it leaves more of its hull open than ``solidity`` allows."""
     masks = [region.mask for region in parts if region.mask is not None and not region.ignore]
     if not masks:
         return sample
-    whole = Region(mask=union(masks), captions=captions, granularity="object", origin={"step": "parts"})
+    mask = union(masks)
+    if _solidity(mask.to_array()) < solidity:
+        return sample
+    whole = Region(mask=mask, captions=captions, granularity="object", origin={"step": "parts"})
     return replace(sample, regions=(*sample.regions, whole))
 
 
@@ -318,13 +318,13 @@ SOURCES: Mapping[str, Source] = {
     ),
     "food": replace(_coco("food"), lacks=(*absent.WILD, *absent.PETS, *absent.TRAVEL, "car", "bus", "tree", "road")),
     "hoi": Source(read=sources_language.read_hoi),
-    "horses": replace(
-        Source(read=read_horses),
+    "horses": Source(
+        read=read_horses,
         lacks=("elephant", "zebra", "giraffe", "kangaroo", "panda", "cat", *absent.FOOD, *absent.INDOOR, "airplane"),
     ),
     "labelmefacade": replace(_semantic("labelmefacade"), lacks=_STREET, complete=True, whole="building"),
-    "pets": replace(
-        Source(read=read_pets),
+    "pets": Source(
+        read=read_pets,
         lacks=(*absent.WILD, *absent.FARM, "horse", *absent.TRAVEL, "bus", "surfboard", "skis", "pizza", "toaster"),
     ),
     "ppe": replace(_coco("ppe"), lacks=_OUTDOORS, complete=True),

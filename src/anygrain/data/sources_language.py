@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from anygrain.data.boxes import in_pixels
+from anygrain.data.readers.coco import HUMAN
 from anygrain.data.readers.files import image_size, read_json
-from anygrain.types import Box, Mask, Region, Sample
-
-HUMAN = {"step": "human"}
+from anygrain.types import Mask, Region, Sample
 
 
 def read_refexp(root: Path, split: str) -> Iterator[Sample]:
@@ -70,17 +70,12 @@ def _photos(root: Path, name: str, split: str) -> Iterator[tuple[Sample, list[Ma
 def _region(
     root: Path,
     row: Mapping[str, Any],
-    box: Iterable[float],
+    box: Sequence[float],
     size: tuple[int, int],
     link: Mapping[str, Any] | None = None,
 ) -> Region:
     mask = _masks(root / link["file"])[link["id"]] if link else None
-    return Region(mask=mask, box=_pixels(box, size), captions=(row["text"].strip(),), origin=HUMAN)
-
-
-def _pixels(box: Iterable[float], size: tuple[int, int]) -> Box:
-    x0, y0, x1, y1 = box
-    return x0 * size[1], y0 * size[0], x1 * size[1], y1 * size[0]
+    return Region(mask=mask, box=in_pixels(box, size), captions=(row["text"].strip(),), origin=HUMAN)
 
 
 @lru_cache(maxsize=8)

@@ -203,6 +203,4 @@ def _annotated_only(config: TrainConfig) -> TrainConfig:
 
 
 def _only(config: TrainConfig, folders: Sequence[str]) -> TrainConfig:
-    names = {Path(folder).name for folder in folders}
-    weights = {name: weight for name, weight in config.mixture.weights.items() if name in names}
-    return replace(config, data=tuple(folders), mixture=MixtureConfig(weights=weights))
+    return replace(config, data=tuple(folders), mixture=config.mixture.of(folders))

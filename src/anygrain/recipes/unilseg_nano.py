@@ -39,11 +39,10 @@ _WEIGHTS = {
 def config(data: Path) -> TrainConfig:
     """The full run. data: a folder whose subfolders are shard folders, one a source."""
     sources = find_sources(data)
-    names = {Path(folder).name for folder in sources}
     return TrainConfig(
         model=UniLSegConfig.nano(),
         data=sources,
-        mixture=MixtureConfig(weights={name: weight for name, weight in _WEIGHTS.items() if name in names}),
+        mixture=MixtureConfig(weights=_WEIGHTS).of(sources),
         batch=BatchConfig(
             # 384 px at inference: a zoom of 1.33 in a square of 288 shows things at that size.
             size=288,

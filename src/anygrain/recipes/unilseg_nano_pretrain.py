@@ -35,11 +35,10 @@ def config(data: Path) -> TrainConfig:
     sources = tuple(folder for folder in finetune.data if Path(folder).name in _WEIGHTS)
     if not sources:
         raise ValueError(f"{data}: holds none of the sources of this stage ({', '.join(_WEIGHTS)}); build them first")
-    names = {Path(folder).name for folder in sources}
     return replace(
         finetune,
         data=sources,
-        mixture=MixtureConfig(weights={name: weight for name, weight in _WEIGHTS.items() if name in names}),
+        mixture=MixtureConfig(weights=_WEIGHTS).of(sources),
         batch=replace(finetune.batch, augment=replace(finetune.batch.augment, hide_and_seek=0.2)),
         steps=1600,
     )
