@@ -13,7 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports from its own layer and from those above it in this list.
 LAYERS: list[tuple[str, ...]] = [
-    ("types",),
+    ("types", "markdown"),
     ("config", "files"),
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),

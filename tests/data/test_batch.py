@@ -157,6 +157,19 @@ def test_the_absent_ratio_is_kept():
     assert still(one, prompts_per_image=8).present.all()
 
 
+def test_what_some_photos_show_is_asked_in_vain_of_the_others():
+    names = [f"thing {number}" for number in range(60)]
+    shows = sample(region((5, 5, 30, 30), category="dog"), exhaustive=("dog", *names))
+    without = sample(region((5, 5, 30, 30), category="thing 1"), exhaustive=("dog", *names))
+    dogs = asked = 0
+    for seed in range(60):
+        batch = still(shows, without, seed=seed, prompts_per_image=4, absent_ratio=0.5)
+        rows = zip(batch.texts, batch.image_index.tolist(), batch.present.tolist(), strict=True)
+        vain = [text for text, image, present in rows if image == 1 and not present]
+        asked, dogs = asked + len(vain), dogs + sum("dog" in text for text in vain)
+    assert 0.2 < dogs / asked < 0.8  # one of 60 names would be 0.02
+
+
 def test_a_photo_showing_nothing_asked_for_can_still_teach_absence():
     batch = still(sample(exhaustive=("cat",)), prompts_per_image=2, absent_ratio=0.1)
     assert batch.texts == ("all cat", "all cat")
@@ -252,6 +265,51 @@ def test_generated_phrases_are_true_of_the_view():
                 wanted = place.mask.to_array()[:, ::-1] if flip else place.mask.to_array()
                 np.testing.assert_array_equal(target_of(batch, text), wanted)
     assert seen == {0.0, 1.0}
+
+
+def test_among_boxes_one_is_meant_by_its_place():
+    cups = [Region(box=(x, 10, x + 10, 20), category="cup", origin={"step": "human"}) for x in (2, 46)]
+    seen = set()
+    for seed in range(40):
+        batch = still(sample(*cups, exhaustive=("cup",)), seed=seed, prompts_per_image=2, phrase_ratio=1.0, boxes=True)
+        for text, boxed in zip(batch.texts, batch.boxed.tolist(), strict=True):
+            for side, box in (("left", (10, 2, 20, 12)), ("right", (10, 46, 20, 56))):
+                if text.removeprefix("the ") in (f"{side}most cup", f"{side} cup", f"cup on the {side}"):
+                    seen.add(side)
+                    assert boxed
+                    np.testing.assert_array_equal(target_of(batch, text), rect(*box))
+    assert seen == {"left", "right"}
+
+
+def test_what_has_a_mask_is_outlined_also_among_boxes():
+    """A person with a mask and one with a box: the box is not the masked one's, and is no smaller or larger thing."""
+    masked = region((10, 2, 30, 12), category="person", instance=1)
+    rest = Region(
+        mask=Mask.from_array(rect(5, 40, 35, 58)),
+        box=(40, 5, 58, 35),
+        category="person",
+        ignore=True,
+        origin={"step": "box"},
+    )
+    seen = set()
+    for seed in range(40):
+        batch = still(sample(masked, rest, exhaustive=("person",)), seed=seed, prompts_per_image=3, phrase_ratio=1.0)
+        for text, boxed in zip(batch.texts, batch.boxed.tolist(), strict=True):
+            assert "bigg" not in text
+            assert "small" not in text
+            if text.removeprefix("the ") in ("leftmost person", "left person", "person on the left"):
+                seen.add(text)
+                assert not boxed
+                np.testing.assert_array_equal(target_of(batch, text), masked.mask.to_array())
+    assert seen
+
+
+def test_photos_with_several_things_of_a_name_are_asked_more():
+    cups = [region((10, x, 20, x + 10), category="cup", instance=x) for x in (2, 24, 46)]
+    several, single = sample(*cups, exhaustive=("cup",)), sample(cups[0], exhaustive=("cup",))
+    for seed in range(5):
+        asked = still(several, single, seed=seed, prompts_per_image=3, phrase_ratio=0.8).image_index.tolist()
+        assert (asked.count(0), asked.count(1)) == (5, 1)
 
 
 def test_colours_stay_when_a_caption_names_one():

@@ -407,6 +407,19 @@ def test_batches_of_composed_pictures_depend_on_seed_and_step_only():
     assert {(True, "mosaic"), (True, "test")} <= kinds
 
 
+def test_half_of_the_mosaics_are_of_one_source():
+    rng = np.random.default_rng(0)
+    sources = {
+        name: [s for s in (random_sample(rng, f"{name}/{i}") for i in range(30)) if present_candidates(s)]
+        for name in ("one", "two", "three", "four")
+    }
+    dataset = StepDataset(sources, MixtureConfig(), BatchConfig(size=32, mosaic=1.0), images=1, seed=0)
+    made = [dataset._varied(position).id for position in range(60)]
+    alike = [len({part.split("/")[0] for part in name.split("+")}) == 1 for name in made if "+" in name]
+    assert len(alike) > 30
+    assert 0.4 < np.mean(alike) < 0.85  # half, and those of all sources that are alike by chance
+
+
 def test_impossible_probabilities_are_named():
     with pytest.raises(ValueError, match="mosaic must lie in"):
         BatchConfig(mosaic=1.5)

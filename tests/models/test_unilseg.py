@@ -294,6 +294,26 @@ def test_without_a_tokenizer_texts_are_refused():
         UniLSeg(nano_config()).encode_text(["dog"])
 
 
+def test_mixing_moves_each_text_part_of_the_way_to_another(model):
+    text = model.encode_text([*TEXTS, "red"])
+    torch.manual_seed(0)
+    mixed = text.mixed(0.4)
+    step = mixed.words - text.words  # [N, L, C]
+    torch.testing.assert_close(step, step[:, :1].expand_as(step), atol=1e-5, rtol=0)  # all words of a text alike
+    weights = text.real[..., None].float()
+    mean = (text.words * weights).sum(1) / weights.sum(1)
+    ways = mean[None] - mean[:, None]  # [N, N, C], from each to each
+    part = (step[:, :1] * ways).sum(-1) / ways.square().sum(-1).clamp(min=1e-9)
+    residual = (step[:, :1] - part[..., None] * ways).norm(dim=-1)
+    nearest = residual.argmin(1)
+    assert residual.gather(1, nearest[:, None]).max() < 1e-4
+    assert 0 <= part.gather(1, nearest[:, None]).min() <= part.gather(1, nearest[:, None]).max() <= 0.4
+    torch.testing.assert_close(mixed.sentence.norm(dim=-1), text.sentence.norm(dim=-1))
+    assert not torch.equal(mixed.sentence, text.mixed(0.4).sentence)
+    torch.testing.assert_close(text.mixed(0.0).words, text.words)
+    torch.testing.assert_close(text.mixed(0.0).sentence, text.sentence)
+
+
 # --------------------------------------------------------------------------------------------------- export
 
 

@@ -39,6 +39,7 @@ def same(one, two):
         {"channels_last": False, "workers": 2},
         {"bf16": True, "optim": OptimConfig(ema_decay=0.9, warmup=4, weight_decay=0.1, grad_clip=0.5)},
         {"freeze_text": False, "freeze_image_steps": 12, "optim": OptimConfig(schedule="cosine")},
+        {"text_mixing": 0.3},
     ],
 )
 def test_twenty_steps_equal_ten_and_resumed_ten_to_the_bit(data, tmp_path, fields):
@@ -130,6 +131,16 @@ def test_frozen_parts_stay_and_frozen_texts_are_encoded_once(data, tmp_path):
     assert moved == {"head", "text_encoder", "image_encoder"}
     assert torch.equal(before["image_encoder.1.running_mean"], after["image_encoder.1.running_mean"])
     assert not torch.equal(before["image_encoder.0.weight"], after["image_encoder.0.weight"])
+
+
+def test_mixed_texts_are_trained_on_when_asked_for(data, tmp_path):
+    plain, mixed = tiny_model(), tiny_model()
+    Trainer(tiny_run(data, steps=3), plain, tmp_path / "a").train()
+    Trainer(tiny_run(data, steps=3, text_mixing=0.4), mixed, tmp_path / "b").train()
+    assert not same(weights(plain), weights(mixed))
+    assert len(mixed.encoded) == len(set(mixed.encoded))  # what is remembered is the text as it is
+    with pytest.raises(ValueError, match=r"text_mixing must lie between 0 and 0\.5, got 0\.5"):
+        tiny_run(data, text_mixing=0.5)
 
 
 def test_evaluation_sees_the_averaged_weights_in_evaluation_mode(data, tmp_path):

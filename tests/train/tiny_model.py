@@ -32,6 +32,9 @@ class TinyConfig:
 class TinyText(NamedTuple):
     sentence: Tensor  # [N, 16]
 
+    def mixed(self, most: float) -> TinyText:
+        return TinyText(self.sentence + most * torch.rand(len(self.sentence), 1))
+
 
 class Output(NamedTuple):
     mask_logits: Tensor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from anygrain import __version__
+from anygrain import __version__, markdown
 from anygrain.commands.convert import check_model_folder
 from anygrain.commands.parse import MARKERS
 from anygrain.recipes import RECIPES
@@ -143,5 +143,5 @@ def _figures(log: Path) -> str:
     if not evaluations:
         return ""
     last = evaluations[-1]
-    rows = [f"| {name[5:]} | {value:.4f} |" for name, value in last.items() if name.startswith("eval/")]
-    return "\n".join([f"\nMeasured at step {last['step']}:\n", "| figure | value |", "|---|---|", *rows, ""])
+    rows = [(name[5:], f"{value:.4f}") for name, value in last.items() if name.startswith("eval/")]
+    return f"\nMeasured at step {last['step']}:\n\n{markdown.table([('figure', 'value'), *rows])}\n"

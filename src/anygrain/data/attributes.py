@@ -264,7 +264,7 @@ def _centre(boxes: np.ndarray, centres: np.ndarray, size: tuple[int, int]) -> li
 def sizes(scene: Scene, numbers: np.ndarray, name: str) -> list[Attribute]:
     """Biggest, smallest, tallest, with clear margins; "big" and "small" among things of clearly two sizes."""
     count = len(numbers)
-    if count < 2:
+    if count < 2 or len({scene.things[i].boxed for i in numbers}) > 1:  # a box is larger than what is in it
         return []
     area = scene.areas[numbers]
     width, height = (scene.boxes[numbers, 2:] - scene.boxes[numbers, :2]).T
@@ -304,7 +304,7 @@ def _most(values: tuple[np.ndarray, ...], margins: tuple[float, ...], adjectives
 def colours(scene: Scene, numbers: np.ndarray, name: str) -> list[Attribute]:
     """What colour the things are, where a category is one that people name by colour."""
     allowed = colours_of(name)
-    if scene.pixels is None or not allowed:
+    if scene.pixels is None or not allowed or any(scene.things[i].boxed for i in numbers):
         return []
     strict, wide = np.zeros((len(numbers), len(COLOURS))), np.ones((len(numbers), len(COLOURS)))
     for row, number in enumerate(numbers):

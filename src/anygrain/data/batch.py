@@ -6,6 +6,7 @@ B images, N prompts, S side of the training square.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +16,14 @@ import torch
 
 from anygrain.data import language, transforms
 from anygrain.data.absent import near
+from anygrain.data.boxes import only_boxed
 from anygrain.data.labels import Candidate, Labels, absent_candidates, open_photo, present_candidates
-from anygrain.data.referring import false_phrases, true_phrases
+from anygrain.data.referring import POINTING, false_phrases, true_phrases
 from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.data.views import scene_of
 from anygrain.types import Sample
+
+_POINTING = 0.8  # part of the true phrases that mean one thing among others, where there is one to mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,9 @@ class BatchConfig:
     size: side S of the training square in pixels.
     prompts_per_image: a batch of B images asks exactly B times this many prompts.
     absent_ratio: part of the prompts that name a category the photo certainly does not show (empty target).
-    phrase_ratio: part of the other prompts that are phrases generated from place, size, colour and neighbours; as many
-        of these as ``absent_ratio`` says are false ones.
+    phrase_ratio: part of the other prompts that are phrases generated from place, size, colour and neighbours; half
+        as many of these as ``absent_ratio`` says are false. This where there are several things of a name; elsewhere,
+        where hardly more can be said than "the road and the car", a quarter of it.
     paraphrase: say categories and salient objects in many ways, not only in the paper's (Table 1).
     boxes: ask also about things of which only a box is known, or only that they are there.
     mosaic: probability that a photo is asked about as one of 2 to 4 in one picture, by categories and phrases only.
@@ -139,15 +144,27 @@ def _plan(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Generat
     for sample, there, missing in zip(samples, present, absent, strict=True):
         if not there and not missing:
             raise ValueError(f"sample {sample.id!r} has no mask with a caption or category: leave it out of the shards")
-    quotas = share([max(1, len(there)) for there in present], config.prompts_per_image)
+    several = [_has_several(sample) for sample in samples]
+    most = 2 * config.prompts_per_image * bool(config.phrase_ratio)
+    available = [max(1, len(there), most * many) for there, many in zip(present, several, strict=True)]
+    quotas = share(available, config.prompts_per_image)
+    shown = {name for candidates in present for name in _names(candidates)}
     plans = []
-    for quota, there, missing in zip(quotas, present, absent, strict=True):
+    for quota, there, missing, many in zip(quotas, present, absent, several, strict=True):
         negatives = min(len(missing), int(rng.binomial(quota, config.absent_ratio))) if there else quota
-        named = any(candidate.category is not None and candidate.known == "mask" for candidate in there)
-        phrases = int(rng.binomial(quota - negatives, config.phrase_ratio)) if named else 0
-        chosen = _pick_absent(missing, there, negatives, rng) + _pick(there, quota - negatives, rng)
+        named = many or any(candidate.category is not None and candidate.known == "mask" for candidate in there)
+        ratio = config.phrase_ratio if many else config.phrase_ratio / 4
+        phrases = int(rng.binomial(quota - negatives, ratio)) if named else 0
+        chosen = _pick_absent(missing, there, negatives, shown, rng) + _pick(there, quota - negatives, rng)
         plans.append(_Plan(chosen, phrases))
     return plans
+
+
+def _has_several(sample: Sample) -> bool:
+    """Whether there are several things of a name, all of them known one by one, so that one can be meant among them."""
+    things = [region for region in sample.regions if region.instance is not None or only_boxed(region)]
+    counts = Counter(region.category for region in things if region.mask is not None or region.box is not None)
+    return any(count > 1 and name in sample.exhaustive for name, count in counts.items())
 
 
 def _pick(candidates: list[Candidate], count: int, rng: np.random.Generator) -> list[Candidate]:
@@ -160,15 +177,30 @@ def _pick(candidates: list[Candidate], count: int, rng: np.random.Generator) -> 
 
 
 def _pick_absent(
-    missing: list[Candidate], there: list[Candidate], count: int, rng: np.random.Generator
+    missing: list[Candidate], there: list[Candidate], count: int, shown: set[str], rng: np.random.Generator
 ) -> list[Candidate]:
-    """``count`` of the missing, half of them hard ones: false phrases, or names close to one that is there."""
+    """``count`` of the missing: hard ones (false phrases, names close to one that is there), ``shown`` ones, and any.
+
+    shown: names of what the photos of the batch show. A name is so asked in vain as often, in proportion, as it is
+    asked about what is there: of 80 names drawn alike, "person" would nearly always be there when it is asked for.
+    """
     if not count:
         return []
-    names = {language.readable(candidate.category) for candidate in there if candidate.category is not None}
+    names = _names(there)
     hard = [c for c in missing if c.category is None or near(language.readable(c.category), names)]
-    from_hard = int(rng.binomial(count, 0.5)) if hard else 0
-    return _pick(hard, from_hard, rng) + _pick(missing, count - from_hard, rng)
+    known = [c for c in missing if c.category is not None and language.readable(c.category) in shown]
+    from_hard = int(rng.binomial(count, 0.4)) if hard else 0
+    from_known = int(rng.binomial(count - from_hard, 0.6)) if known else 0
+    return (
+        _pick(hard, from_hard, rng)
+        + _pick(known, from_known, rng)
+        + _pick(missing, count - from_hard - from_known, rng)
+    )
+
+
+def _names(candidates: Sequence[Candidate]) -> set[str]:
+    """Readable names of the categories among candidates."""
+    return {language.readable(candidate.category) for candidate in candidates if candidate.category is not None}
 
 
 def share(available: Sequence[int], each: int) -> list[int]:
@@ -246,11 +278,15 @@ def _phrases(
     if not count:
         return []
     scene = scene_of(sample, view, pixels, maps)
-    false = false_phrases(scene, rng, int(rng.binomial(count, config.absent_ratio)))
+    # Half as many false ones as elsewhere: they say left, right and numbers more often than the true ones do, and these
+    # words alone must not become a reason to answer "not there".
+    false = false_phrases(scene, rng, int(rng.binomial(count, config.absent_ratio / 2)))
     asked = [_Asked(phrase.text, view.place(np.zeros(scene.size, np.uint8), IGNORE), False) for phrase in false]
-    for phrase in true_phrases(scene, rng, count - len(false)):
+    wanted = count - len(false)
+    true = true_phrases(scene, rng, int(rng.binomial(wanted, _POINTING)), POINTING)
+    for phrase in true + true_phrases(scene, rng, wanted - len(true)):
         target = np.where(phrase.mask, np.uint8(1), np.where(phrase.unknown, np.uint8(IGNORE), np.uint8(0)))
-        asked.append(_Asked(phrase.text, view.place(target, IGNORE), True))
+        asked.append(_Asked(phrase.text, view.place(target, IGNORE), True, phrase.boxed))
     return asked
 
 

@@ -19,20 +19,34 @@ def complete_with_boxes(sample: Sample, boxes: Mapping[str, Sequence[Box]], name
     boxes: (x0, y0, x1, y1) in pixels by category; no entry means that the category is absent from the image.
     A box without a mask of its own becomes a region: without a mask when its category has none here, else an ignored
     one (its rectangle less the masks of that category), so that the object inside never counts as background.
-    ``exhaustive`` gains every category whose boxes all have masks, the absent ones included.
+    ``exhaustive`` gains all the categories, the absent ones included: each occurrence has a mask or a box.
     """
-    regions, complete = list(sample.regions), set(sample.exhaustive)
+    regions = list(sample.regions)
     for name in names:
         own = [region for region in sample.regions if region.category == name and region.mask is not None]
         left = unmatched(boxes.get(name, ()), own)
-        if not left:
-            complete.add(name)
-        elif own:
+        if own:
             regions.extend(_ignored(name, box, own, sample.size) for box in left)
         else:
             regions.extend(Region(box=box, category=name, origin={"step": "human"}) for box in left)
-    kept = tuple(region for region in regions if region.mask is None or region.mask.area)
-    return replace(sample, regions=kept, exhaustive=frozenset(complete))
+    kept = tuple(region for region in regions if region.mask is None or region.mask.area or only_boxed(region))
+    return replace(sample, regions=kept, exhaustive=sample.exhaustive | set(names))
+
+
+def only_boxed(region: Region) -> bool:
+    """Whether a region is one thing of which the box is known for sure, but no mask, or only a teacher's."""
+    if region.box is None or region.instance is not None:
+        return False
+    return not region.ignore or region.origin.get("step") == "box"
+
+
+def rectangle(box: Box, size: Size) -> np.ndarray:
+    """bool [H, W]: the pixels that a box touches."""
+    inside = np.zeros(size, bool)
+    x0, y0 = (max(0, int(np.floor(v))) for v in box[:2])
+    x1, y1 = (int(np.ceil(v)) for v in box[2:])
+    inside[y0:y1, x0:x1] = True
+    return inside
 
 
 def in_pixels(box: Sequence[float], size: Size) -> Box:
@@ -66,10 +80,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _ignored(category: str, box: Box, own: Sequence[Region], size: Size) -> Region:
-    x0, y0 = (int(np.floor(v)) for v in box[:2])
-    x1, y1 = (int(np.ceil(v)) for v in box[2:])
-    inside = np.zeros(size, bool)
-    inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
+    inside = rectangle(box, size)
     for region in own:
         if region.mask is not None and not region.ignore:
             inside &= ~region.mask.to_array()

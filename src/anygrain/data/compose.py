@@ -28,13 +28,11 @@ class Claim:
     kind: what sort of phrase it is.
     about: numbers of the things that it means; () when it is false.
     say: makes the words.
-    inverse: it means all but these things.
     """
 
     kind: str
     about: tuple[int, ...]
     say: Say
-    inverse: bool = False
 
 
 def true_claims(scene: Scene, rng: np.random.Generator) -> Iterator[Claim]:
@@ -49,7 +47,6 @@ def true_claims(scene: Scene, rng: np.random.Generator) -> Iterator[Claim]:
     yield from _unions(scene)
     yield from _parts(scene)
     yield from _coloured_parts(scene)
-    yield from _background(scene)
 
 
 def _some(values: list[int], count: int, rng: np.random.Generator) -> list[int]:
@@ -226,25 +223,6 @@ def _coloured_parts(scene: Scene) -> Iterator[Claim]:
             for attribute in colours(scene, numbers, name):
                 if attribute.yes.all():
                     yield Claim(kind="colour", about=tuple(numbers), say=_say_one(attribute, name, scene))
-
-
-_BACKGROUND = ["the background", "background", "everything in the background", "the background of the photo"]
-_WITHOUT = (
-    "everything except the {x}",
-    "everything but the {x}",
-    "all except the {x}",
-    "the whole picture without the {x}",
-)
-
-
-def _background(scene: Scene) -> Iterator[Claim]:
-    if not scene.background or not scene.things:
-        return
-    yield Claim(kind="background", about=tuple(range(len(scene.things))), say=one_of(_BACKGROUND), inverse=True)
-    for name in _visible(scene):
-        if name in scene.complete:
-            about = tuple(scene.members[name])
-            yield Claim(kind="background", about=about, say=_say_whole(scene, name, _WITHOUT), inverse=True)
 
 
 # ---------------------------------------------------------------------------------------------------- false

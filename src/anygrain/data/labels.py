@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from anygrain.data.boxes import only_boxed, rectangle
 from anygrain.data.transforms import IGNORE
 from anygrain.types import Region, Sample
 
@@ -115,8 +116,9 @@ class Labels:
 
     @cached_property
     def unsure(self) -> np.ndarray:
-        """bool [H, W]: all that is ignored or of which only a box is known, whatever the question; not the doubts."""
-        unmasked = [r for r in self.sample.regions if r.category is not None and (r.ignore or r.mask is None)]
+        """bool [H, W]: what is ignored or has no place, whatever the question; no doubts, and nothing only boxed."""
+        named = [r for r in self.sample.regions if r.category is not None and not only_boxed(r)]
+        unmasked = [r for r in named if r.ignore or r.mask is None]
         return self.unknown | _union([r for r in unmasked if not _doubtful(r)], self.sample)
 
     @cached_property
@@ -137,8 +139,7 @@ def _union(regions: Sequence[Region], sample: Sample) -> np.ndarray:
         if region.mask is not None:
             union |= region.mask.to_array()
         elif region.box is not None:
-            x0, y0, x1, y1 = region.box
-            union[int(max(y0, 0)) : int(np.ceil(y1)), int(max(x0, 0)) : int(np.ceil(x1))] = True
+            union |= rectangle(region.box, sample.size)
     return union
 
 

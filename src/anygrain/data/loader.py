@@ -49,7 +49,9 @@ class StepDataset(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, 3, position])
         draw = rng.random() - self.batch.mosaic
         if draw < 0:
-            others = list(islice(self._others(position, composable), int(rng.integers(1, 4))))
+            alike = rng.random() < 0.5  # of one source: "the dog at the top left" among four dogs
+            stream = self._alike(position, rng) if alike else self._others(position, composable)
+            others = list(islice(stream, int(rng.integers(1, 4))))
             # Twice the square: what a zoom of 2 shows is still as sharp as it was.
             varied = mosaic([sample, *others], rng, long_side=2 * self.batch.size) if others else sample
         elif draw < self.batch.copy_paste:
@@ -58,6 +60,14 @@ class StepDataset(Dataset[Batch]):
         else:
             return sample
         return varied if usable(varied, boxes=self.batch.boxes) else sample
+
+    def _alike(self, position: int, rng: np.random.Generator) -> Iterator[Sample]:
+        """Random photos of the source of the one at a position."""
+        source = self.sources[self.mixture[position][0]]
+        for index in rng.integers(len(source), size=_OTHERS).tolist():
+            sample = source[index]
+            if composable(sample):
+                yield sample
 
     def _others(self, position: int, fit: Callable[[Sample], object]) -> Iterator[Sample]:
         """Photos for the one at a position, of the same mixture."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ class Phrase:
     text: lower-case words.
     mask: bool [H, W]; empty for a false phrase.
     unknown: bool [H, W], pixels outside of the mask that may belong to it.
-    kind: true: "place", "size", "colour", "relation", "combined", "group", "count", "except", "union", "part",
-        "background"; false: "wrong place", "wrong size", "wrong colour", "wrong relation", "wrong count",
+    boxed: of what it means only a box is known, at least of a part, so its mask is a box there.
+    kind: true: "place", "size", "colour", "relation", "combined", "group", "count", "except", "union", "part";
+        false: "wrong place", "wrong size", "wrong colour", "wrong relation", "wrong count",
         "absent anchor", "absent thing".
     """
 
@@ -29,14 +30,23 @@ class Phrase:
     mask: np.ndarray
     unknown: np.ndarray
     kind: str
+    boxed: bool = False
 
 
-def true_phrases(scene: Scene, rng: np.random.Generator, count: int) -> list[Phrase]:
+# These mean one thing or a group among others of its name; the rest mean categories, or all but one of them.
+POINTING = frozenset({"place", "size", "colour", "relation", "combined", "group"})
+
+
+def true_phrases(
+    scene: Scene, rng: np.random.Generator, count: int, kinds: Container[str] | None = None
+) -> list[Phrase]:
     """Up to ``count`` different phrases, each true for exactly its mask, spread over kinds and things.
 
-    Pixels of ``Phrase.unknown`` may lie inside or outside of what a phrase means: ignore them.
+    kinds: only of these; None for all. Pixels of ``Phrase.unknown`` may lie inside or outside of what a phrase means:
+    ignore them.
     """
-    return _phrases(scene, true_claims(scene, rng), rng, count)
+    claims = true_claims(scene, rng)
+    return _phrases(scene, (claim for claim in claims if kinds is None or claim.kind in kinds), rng, count)
 
 
 def false_phrases(scene: Scene, rng: np.random.Generator, count: int) -> list[Phrase]:
@@ -52,10 +62,10 @@ def _phrases(scene: Scene, claims: Iterable[Claim], rng: np.random.Generator, co
         text = claim.say(rng)
         if text not in chosen:
             mask = scene.union(claim.about)
-            mask = ~mask if claim.inverse else mask
             unknown = _unknown(scene, claim) & ~mask
             if not scene.doubts or np.count_nonzero(mask | unknown) <= ENOUGH * mask.size:
-                chosen[text] = Phrase(text, mask, unknown, claim.kind)
+                boxed = any(scene.things[number].boxed for number in claim.about)
+                chosen[text] = Phrase(text, mask, unknown, claim.kind, boxed)
     return list(chosen.values())
 
 

@@ -26,12 +26,14 @@ class Thing:
     category: name as ``language.readable`` gives it.
     countable: the region is exactly one instance; False for stuff and for unions of several instances.
     clipped: a good part (more than 15 %) of it lies outside the view.
+    boxed: the mask is a box around it, because no more is known.
     """
 
     mask: np.ndarray
     category: str
     countable: bool = True
     clipped: bool = False
+    boxed: bool = False
 
     @cached_property
     def box(self) -> tuple[int, int, int, int]:
@@ -76,7 +78,6 @@ class Scene:
     doubts: by name, bool [H, W], pixels of which only that is not known whether they are of that name.
     pixels: uint8 [H, W, 3] RGB as the eye sees it (before colour jitter), or None: then no colour is named.
     whole: what all the things are parts of ("car", "person", "face"), or None.
-    background: every foreground thing of the view is among the things.
     """
 
     things: tuple[Thing, ...]
@@ -86,7 +87,6 @@ class Scene:
     doubts: Mapping[str, np.ndarray] = field(default_factory=dict)
     pixels: np.ndarray | None = None
     whole: str | None = None
-    background: bool = False
 
     @cached_property
     def boxes(self) -> np.ndarray:

@@ -204,6 +204,7 @@ def read_pets(root: Path, split: str) -> Iterator[Sample]:
         ignore=(3,),
         category=lambda name: "cat" if name[0].isupper() else "dog",
         exhaustive=("cat", "dog"),
+        single=True,
     )
     return _with_background(pets)
 

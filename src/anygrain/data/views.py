@@ -6,11 +6,12 @@ from collections import Counter
 
 import numpy as np
 
+from anygrain.data.boxes import only_boxed, rectangle
 from anygrain.data.labels import Labels
 from anygrain.data.language import readable
 from anygrain.data.scene import Scene, Thing, split_apart
 from anygrain.data.transforms import View, swap_sides, whole
-from anygrain.types import Sample
+from anygrain.types import Region, Sample, Size
 
 CLIPPED = 0.85  # a thing of which less is left is clipped
 MANY = 12  # of so many things of a name annotators leave some out
@@ -20,19 +21,22 @@ def scene_of(sample: Sample, view: View, pixels: np.ndarray, labels: Labels) -> 
     """The visible things of a sample, in the part of the square that a view fills.
 
     pixels: uint8 [h, w, 3], that part as seen. labels: of the sample.
-    A category is complete when the sample is exhaustive of it and no region of it is ignored or without a mask.
+    A category is complete when the sample is exhaustive of it and each region of it has a mask or a box of its own.
     """
     things = []
     named = {region.category: _named(region.category, view) for region in sample.regions if region.category is not None}
-    unknown = {region.category for region in sample.regions if region.ignore or region.mask is None}
+    unknown: set[str | None] = set()
     for region in sample.regions:
-        if region.category is None or region.ignore or region.mask is None:
+        boxed = only_boxed(region)
+        if region.category is None or (not boxed and (region.ignore or region.mask is None)):
+            unknown.add(region.category)
             continue
-        source = region.mask.to_array()
+        source = _pixels(region, sample.size)
         mask = view.seen(source)
         if mask.any():
-            countable, clipped = region.instance is not None, view.kept(source) < CLIPPED
-            thing = Thing(mask=mask, category=named[region.category], countable=countable, clipped=clipped)
+            countable, clipped = boxed or region.instance is not None, view.kept(source) < CLIPPED
+            name = named[region.category]
+            thing = Thing(mask=mask, category=name, countable=countable, clipped=clipped, boxed=boxed)
             # A part hangs together: a region of two wheels is two wheels.
             things += split_apart(thing) if countable and sample.whole is not None else (thing,)
     counts = Counter(thing.category for thing in things)
@@ -45,8 +49,14 @@ def scene_of(sample: Sample, view: View, pixels: np.ndarray, labels: Labels) -> 
         doubts={named[category]: view.seen(where) for category, where in labels.doubts.items()},
         pixels=pixels,
         whole=sample.whole,
-        background=False,  # "the background" is a region of the sources that can say it
     )
+
+
+def _pixels(region: Region, size: Size) -> np.ndarray:
+    """bool [H, W]: the box of what is only boxed, else the mask."""
+    if region.box is not None and only_boxed(region):
+        return rectangle(region.box, size)
+    return np.zeros(size, bool) if region.mask is None else region.mask.to_array()
 
 
 def _named(category: str, view: View) -> str:

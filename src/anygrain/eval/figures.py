@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from anygrain import markdown
 from anygrain.eval.photo import Asked, Photo
 from anygrain.eval.protocols import HUMAN, BestPerson, HumanPhrases, Named, VideoPhrases
 from anygrain.eval.referring import Referring
@@ -88,10 +89,7 @@ class Figures:
             [target.figure, *(number(value, target) for value in (measured, target.at_least, target.aim))]
             for target, measured in self.rows()
         ]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        plain = [_line([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
-        rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-        return "\n".join([plain[0], rule, *plain[1:]])
+        return markdown.table(lines)
 
     def __str__(self) -> str:
         return self.table()
@@ -116,7 +114,3 @@ def number(value: float | None, target: Target) -> str:
     if value is None:
         return "-"
     return f"{value:.1%}" if target.percent else f"{value:.3f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from anygrain.data.referring import true_phrases
+from anygrain.data.referring import POINTING, true_phrases
 from anygrain.data.transforms import IGNORE
 from anygrain.data.views import full_scene
 from anygrain.eval.metrics import PromptIoU, overlap
@@ -19,8 +19,6 @@ from anygrain.types import Mask, Prediction
 
 SOURCES = ("coco", "car_parts", "facade")
 PHRASES_PER_PHOTO = 6
-# Not "the three dogs", "all cups except the red one", "the cups and the spoons": they mean whole categories.
-KINDS = ("place", "size", "colour", "relation", "combined", "group")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Referring:
     """``referring.overall_iou`` (all intersections over all unions) and ``referring.over_half`` (share at IoU 0.5).
 
     Over all phrases of three sources together. Phrases are made from the annotation, each true of exactly its mask, and
-    are the same for every model; what is ignored or only boxed in the photo is not counted.
+    are the same for every model; what is ignored in the photo is not counted, and what is only boxed not asked for.
     """
 
     sources: Sequence[str] = SOURCES
@@ -76,5 +74,5 @@ def expressions(photo: Photo, count: int = PHRASES_PER_PHOTO) -> list[Expression
     rng = np.random.default_rng(order("referring", photo.sample.id))
     unknown = np.zeros(scene.size, bool) if scene.unknown is None else scene.unknown
     # A round of all kinds holds some that are not wanted: 4 rounds' worth is enough for ``count`` of the others.
-    phrases = [phrase for phrase in true_phrases(scene, rng, 4 * count) if phrase.kind in KINDS]
+    phrases = [phrase for phrase in true_phrases(scene, rng, 4 * count) if phrase.kind in POINTING and not phrase.boxed]
     return [Expression(phrase.text, phrase.kind, Mask.from_array(phrase.mask), unknown) for phrase in phrases[:count]]

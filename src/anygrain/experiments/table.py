@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anygrain import markdown
 from anygrain.eval.report import total
 from anygrain.experiments.rows import Row
 
@@ -124,14 +125,11 @@ class Table:
             [line.name, str(line.steps), str(len(line.seeds)), *(line.cell(column) for column in COLUMNS)]
             for line in lines
         ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        cells.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-        text = [" | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
         shared = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         notes = {line.name: line.note for line in lines} | DEFINITIONS
         return "\n".join(
             [
-                *(f"| {line} |" for line in text),
+                markdown.table(cells),
                 "",
                 f"{self.experiment}: {shared}.",
                 "",

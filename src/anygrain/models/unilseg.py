@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from anygrain.models.bert import Bert, BertConfig
 from anygrain.models.clip_text import CLIPText, CLIPTextConfig
 from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig
+from anygrain.models.language_path import LanguagePath, LocationPrior
 from anygrain.models.layers import (
     Attention,
     FeedForward,
@@ -75,6 +76,7 @@ class UniLSegConfig:
     language_style: "detr" (self-, cross-attention, feed-forward from a zero target) or the paper's "symmetric" one.
     pre_fusion, vision_path, language_path: the three switches of the paper's Table 8.
     presence: predict whether the thing is there at all (not in the paper).
+    location_prior: the query says where in the picture the thing is, see ``LocationPrior`` (not in the paper).
     deep_supervision: a loss on every layer of the language path.
     align_corners: how logits are enlarged to the input size.
     threshold: probability above which a pixel belongs to the mask.
@@ -105,6 +107,7 @@ class UniLSegConfig:
     vision_path: bool = True
     language_path: bool = True
     presence: bool = False
+    location_prior: bool = False
     deep_supervision: bool = True
     align_corners: bool = True
     threshold: float = 0.35
@@ -142,6 +145,7 @@ class UniLSegConfig:
             fusion_heads=4,
             dropout=0.0,
             presence=True,
+            location_prior=True,
             deep_supervision=False,
             align_corners=False,
             threshold=0.5,
@@ -164,6 +168,21 @@ class TextFeatures(NamedTuple):
         words, real, sentence = (t[rows] for t in self)
         length = last_real(real)  # words masked to -inf contribute exact zeros, so slots beyond it can go
         return TextFeatures(words[:, :length], real[:, :length], sentence)
+
+    def mixed(self, most: float) -> TextFeatures:
+        """Each prompt moved towards another one, by up to ``most`` of the way to it; for training.
+
+        All its words move alike, by the difference of the two texts' mean words, so that what its words say to each
+        other stays. Who answers these as before has margins between meanings, and answers for synonyms too.
+        """
+        other = torch.randperm(len(self.real)).to(self.real.device)
+        part = torch.rand(len(self.real), 1).to(self.sentence) * most  # [N, 1]
+        weights = self.real.to(self.words.dtype)[..., None]
+        mean = (self.words * weights).sum(1) / weights.sum(1)  # [N, C]
+        words = self.words + (part * (mean[other] - mean))[:, None]
+        sentence = torch.lerp(self.sentence, self.sentence[other], part)
+        length = self.sentence.norm(dim=-1, keepdim=True)
+        return TextFeatures(words, self.real, F.normalize(sentence, dim=-1) * length)
 
 
 class DecoderOutput(NamedTuple):
@@ -256,64 +275,6 @@ class VisionLanguageBlock(nn.Module):
         return to_tokens(resize_map(to_map(out, small), size))
 
 
-class LanguageLayer(nn.Module):
-    """One layer of the language path.
-
-    "detr" (released): self-attention of the single query, cross-attention to the image, feed-forward.
-    "symmetric" (paper §3.2): cross-attention first gives a content-aware prompt, which then attends to itself and the
-    initial prompt.
-    """
-
-    def __init__(self, config: UniLSegConfig):
-        super().__init__()
-        dim = config.query_dim
-        self.symmetric = config.language_style == "symmetric"
-        self.self_attn = Attention(dim, config.num_heads, config.dropout)
-        self.cross_attn = Attention(dim, config.num_heads, config.dropout)
-        self.ffn = FeedForward(dim, config.query_ffn_dim, config.dropout)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, z: Tensor, prompt: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """z, prompt [N, 1, C]; keys, values [N, HW, C] -> [N, 1, C]."""
-        if self.symmetric:
-            z = self.norm1(z + self.dropout(self.cross_attn(z + prompt, keys, values)))
-            both = torch.cat([prompt, z], 1)
-            z = self.norm2(z + self.dropout(self.self_attn(z, both, both)))
-        else:
-            # With one token the softmax is 1: queries and keys of the self-attention do not matter.
-            alone = self.self_attn.out_proj(self.self_attn.project(z, 2))
-            z = self.norm1(z + self.dropout(alone))
-            z = self.norm2(z + self.dropout(self.cross_attn(z + prompt, keys, values)))
-        return self.norm3(z + self.dropout(self.ffn(z)))
-
-
-class LanguagePath(nn.Module):
-    """The sentence becomes one query that looks at the pre-fused stride-32 map."""
-
-    def __init__(self, visual_dim: int, sentence_dim: int, config: UniLSegConfig):
-        super().__init__()
-        dim = config.query_dim
-        self.text_proj = nn.Sequential(nn.Linear(sentence_dim, dim, bias=False), nn.BatchNorm1d(dim), nn.ReLU())
-        self.visual_proj = conv_bn_relu(visual_dim, dim, 3) if config.language_path else None
-        self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.query_layers * config.language_path))
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, fused: Tensor, sentence: Tensor) -> list[Tensor]:
-        """fused [N, C4, H, W], sentence [N, S] -> the query after every layer, each [N, C]."""
-        prompt = self.text_proj(sentence)[:, None]  # [N, 1, C]
-        if self.visual_proj is None:  # Table 8 without the language path: the sentence itself is the query
-            return [self.norm(prompt)[:, 0]]
-        memory = self.visual_proj(fused)
-        values = to_tokens(memory)
-        keys = values + sine_2d(memory.shape[1], *map_size(memory), memory.device)
-        z, queries = torch.zeros_like(prompt), []
-        for layer in self.layers:
-            z = layer(z, prompt, keys, values)
-            queries.append(self.norm(z)[:, 0])
-        return queries
-
-
 class UniLSeg(nn.Module):
     """The whole network. Encode an image once with ``encode_image``, then ``decode`` it with any number of texts."""
 
@@ -339,6 +300,7 @@ class UniLSeg(nn.Module):
         self.language_path = LanguagePath(channels[3], self.text_encoder.sentence_dim, config)
         same = config.query_dim == config.mask_dim
         self.query_proj = nn.Identity() if same else nn.Linear(config.query_dim, config.mask_dim)
+        self.location_prior = LocationPrior(config.query_dim) if config.location_prior else None
         self.presence_head = PresenceHead(config.query_dim, config.mask_dim) if config.presence else None
 
     @property
@@ -397,10 +359,14 @@ class UniLSeg(nn.Module):
                 b = self.blocks[key](b, text)
             y = self.top_down[key](b if y is None else b + resize_map(y, map_size(b)))
         pixel_embedding = self.mask_features(y)  # [N, C, h, w], >= 0
-        queries = self.language_path(of_images(features[3], image_index) if fused is None else fused, text.sentence)
+        looked_at = of_images(features[3], image_index) if fused is None else fused
+        queries, prompt = self.language_path(looked_at, text.sentence)
         if not (self.training and self.config.deep_supervision):
             queries = queries[-1:]
         logits = [torch.einsum("nc,nchw->nhw", self.query_proj(q), pixel_embedding) for q in queries]
+        if self.location_prior is not None:
+            size = map_size(pixel_embedding)
+            logits = [row + self.location_prior(q, prompt, size) for row, q in zip(logits, queries, strict=True)]
         presence = None
         if self.presence_head is not None:
             presence = self.presence_head(queries[-1], pixel_embedding, logits[-1])

@@ -48,6 +48,8 @@ class TrainConfig:
     optim: learning rates, schedule, clipping, averaging.
     freeze_text: the text encoder stays as it is, and the features of each text are remembered.
     text_cache: how many texts are remembered.
+    text_mixing: each prompt's text features are moved by up to this part of the way to another prompt's, so that words
+        near to those of the training set mean the same; 0 leaves them as they are.
     freeze_image_steps: the image encoder stays as it is for the first steps.
     freeze: prefixes of parameter names that stay as they are (early stages of an encoder: cheaper steps).
     freeze_image_norm: BatchNorm of the image encoder keeps its statistics (for small batches).
@@ -70,6 +72,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     freeze_text: bool = True
     text_cache: int = 4096
+    text_mixing: float = 0.0
     freeze_image_steps: int = 0
     freeze: tuple[str, ...] = ()
     freeze_image_norm: bool = False
@@ -88,6 +91,8 @@ class TrainConfig:
         for name in ("batch_images", "steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.text_mixing < 0.5:
+            raise ValueError(f"text_mixing must lie between 0 and 0.5, got {self.text_mixing}")
 
 
 class Trainable(Protocol):
@@ -101,7 +106,7 @@ class Trainable(Protocol):
         ...
 
     def encode_text(self, texts: list[str]) -> Any:
-        """N texts -> named tuple of tensors with N rows."""
+        """N texts -> named tuple of tensors with N rows; for ``text_mixing`` with a method ``mixed``."""
         ...
 
     def decode(self, features: tuple[Tensor, ...], text: Any, image_index: Tensor) -> Any:
@@ -233,6 +238,8 @@ class Trainer:
                 features = self.model.encode_image(pixels)
             if text is None:
                 text = self.model.encode_text(list(batch.texts))
+            if self.config.text_mixing:
+                text = text.mixed(self.config.text_mixing)
             return self.model.decode(features, text, batch.image_index)
 
     def _training_mode(self, frozen: bool) -> None:

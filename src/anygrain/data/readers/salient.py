@@ -24,11 +24,13 @@ def read_salient(
     ignore: Collection[int] = (),
     category: Callable[[str], str | None] | str | None = None,
     exhaustive: Collection[str] = (),
+    single: bool = False,
 ) -> Iterator[Sample]:
     """One Sample a mask (or a name of ``names``), sorted, with the caption "the most salient object".
 
     foreground: the object's pixel value; None takes every value of at least 128, as 0/255 masks with soft edges mean.
     ignore: values that are neither object nor background. category: a name, or a function from the file's name to one.
+    single: every mask is one thing, not several of a name.
     An object without a pixel gives a Sample without its region. Raises FileNotFoundError or ValueError naming the file.
     """
     pictures = by_stem(Path(images), "the folder of the images")
@@ -43,7 +45,9 @@ def read_salient(
         regions = []
         if inside.any():
             called = category(name) if callable(category) else category
-            regions.append(Region(mask=Mask.from_array(inside), captions=(SALIENT,), category=called, origin=HUMAN))
+            number = 1 if single else None
+            mask = Mask.from_array(inside)
+            regions.append(Region(mask=mask, captions=(SALIENT,), category=called, instance=number, origin=HUMAN))
         if unsure.any():
             regions.append(Region(mask=Mask.from_array(unsure), ignore=True, origin=HUMAN))
         sample_id, exhaust = f"{source}/{name}", frozenset(exhaustive)
