@@ -10,9 +10,9 @@ from anygrain.data.batch import BatchConfig, make_batch, share
 from anygrain.data.language import SALIENT
 from anygrain.data.transforms import AugmentConfig
 from anygrain.types import Mask, Region, Sample
+from small_photos import H, W, rect, region
 
 STILL = AugmentConfig(scale=(1, 1), flip=0, jitter=0)
-H, W = 40, 60
 
 
 def photo(value=(200, 40, 40), size=(H, W)):
@@ -21,16 +21,6 @@ def photo(value=(200, 40, 40), size=(H, W)):
     pixels[:, : size[1] // 2] = value
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def rect(y0, x0, y1, x1):
-    array = np.zeros((H, W), bool)
-    array[y0:y1, x0:x1] = True
-    return array
-
-
-def region(box, **fields):
-    return Region(mask=Mask.from_array(rect(*box)), **fields)
 
 
 def sample(*regions, name="test/1", exhaustive=(), image=None):

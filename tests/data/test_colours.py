@@ -4,21 +4,7 @@ import numpy as np
 import pytest
 
 from anygrain.data.colours import COLOURS, colours_of, shares, to_lab
-
-# What nobody would dispute, as sRGB.
-PLAIN = {
-    "black": (12, 12, 14),
-    "white": (245, 245, 242),
-    "gray": (125, 125, 127),
-    "red": (190, 25, 30),
-    "orange": (245, 140, 20),
-    "yellow": (250, 220, 30),
-    "green": (40, 130, 50),
-    "blue": (35, 70, 170),
-    "purple": (110, 40, 130),
-    "pink": (245, 150, 180),
-    "brown": (100, 62, 35),
-}
+from small_photos import PLAIN
 
 
 def patch(*colours, noise=0, side=40):

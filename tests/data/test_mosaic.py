@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
+from layouts import box_mask as box
 from PIL import Image
 from scipy import ndimage
 
@@ -37,12 +38,6 @@ def png(pixels):
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def box(size, x0, y0, x1, y1):
-    mask = np.zeros(size, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
 
 
 def painted(size, *things, name="test/1", exhaustive=(), **fields):

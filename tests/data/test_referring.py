@@ -17,17 +17,10 @@ from anygrain.data.language import plural, readable, synonyms
 from anygrain.data.referring import Phrase, false_phrases, true_phrases
 from anygrain.data.scene import Scene, Thing
 from anygrain.types import Mask
+from small_photos import PLAIN
 
 PHOTOS = Path(__file__).parents[1] / "fixtures" / "photos"
 SIZE = (240, 320)
-PAINT = {
-    "red": (190, 25, 30),
-    "yellow": (250, 220, 30),
-    "green": (40, 130, 50),
-    "blue": (35, 70, 170),
-    "black": (12, 12, 14),
-    "white": (245, 245, 242),
-}
 GROUND = (150, 120, 90)  # no name
 SIDE = {"left": (1, 1), "right": (1, -1), "top": (0, 1), "upper": (0, 1), "bottom": (0, -1), "lower": (0, -1)}
 NUMBER = {word: k for k, word in enumerate(("zero", "one", "two", "three", "four", "five", "six"))}
@@ -41,7 +34,7 @@ def build(*things, complete=None, hide=False, **options):
     for name, (x0, y0, x1, y1), *rest in things:
         mask = np.zeros(SIZE, bool)
         mask[y0:y1, x0:x1] = True
-        pixels[mask] = PAINT[rest[0]] if rest and rest[0] in PAINT else GROUND
+        pixels[mask] = PLAIN[rest[0]] if rest and rest[0] in PLAIN else GROUND
         built.append(Thing(mask=mask, category=name, clipped="clipped" in rest, countable="stuff" not in rest))
     if hide:  # what is painted later covers what was painted before
         free = np.ones(SIZE, bool)
@@ -276,7 +269,7 @@ def random_scene(seed):
     for _ in range(rng.integers(1, 9)):
         width, height = rng.integers(12, 110, 2)
         x0, y0 = rng.integers(0, SIZE[1] - width), rng.integers(0, SIZE[0] - height)
-        colour = list(PAINT)[rng.integers(len(PAINT))]
+        colour = list(PLAIN)[rng.integers(len(PLAIN))]
         things.append((NAMES[rng.integers(2 if rng.random() < 0.7 else 4)], (x0, y0, x0 + width, y0 + height), colour))
     scene = build(*things, complete=set(NAMES), hide=True)
     shown = [i for i, thing in enumerate(scene.things) if thing.mask.any()]
@@ -304,7 +297,7 @@ def check(text, scene, paint, meant):
     group = [i for i, thing in enumerate(scene.things) if thing.category == name]
     others = [i for i in group if i not in meant]
     assert set(meant) <= set(group), text
-    if match := re.search("|".join(PAINT), text):
+    if match := re.search("|".join(PLAIN), text):
         assert all(paint[i] == match[0] for i in meant), text
     if match := re.search(r"(left|right|top|bottom)-?most|furthest to the (left|right)|far (left|right)", text):
         axis, sign = SIDE[next(part for part in match.groups() if part)]
@@ -332,7 +325,7 @@ def check(text, scene, paint, meant):
         axis, sign = SIDE[match[1] or match[2]]
         half = SIZE[axis] / 2
         assert all(sign * (centre(scene.things[i], axis) - half) < 0 for i in meant), text
-        if not re.search("small|little|big|large|" + "|".join(PAINT), text):
+        if not re.search("small|little|big|large|" + "|".join(PLAIN), text):
             nearest = min((sign * centre(scene.things[i], axis) for i in others), default=np.inf)
             assert all(sign * centre(scene.things[i], axis) < nearest for i in meant), text
 
@@ -363,7 +356,7 @@ def test_false_phrases_are_never_true(block):
             assert not phrase.mask.any()
             assert phrase.text.removeprefix("the ") not in said
             text = plain(phrase.text.removeprefix("the "))
-            if match := re.fullmatch(rf"({'|'.join(PAINT)}) (\w+)", text):
+            if match := re.fullmatch(rf"({'|'.join(PLAIN)}) (\w+)", text):
                 pairs = {(colour, t.category) for colour, t in zip(paint, scene.things, strict=True)}
                 assert (match[1], match[2]) not in pairs
             if match := re.match(r"(?:(\w+) (\w+)|(\w+) (\w+)) from the (?:left|right)$", text):

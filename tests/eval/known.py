@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from anygrain.types import Mask, Prediction, Region, Sample
-
-H, W = 40, 60
+from anygrain.types import Prediction, Sample
+from small_photos import H, W
 
 
 class Known:
@@ -43,16 +42,6 @@ class Known:
                 low_res_logits=np.zeros((1, 1, 1), np.float32),
                 image=image,
             )
-
-
-def rect(y0, x0, y1, x1):
-    array = np.zeros((H, W), bool)
-    array[y0:y1, x0:x1] = True
-    return array
-
-
-def region(box, **fields):
-    return Region(mask=Mask.from_array(rect(*box)), **fields)
 
 
 def sample(number, *regions, exhaustive=(), source="toys", **fields):

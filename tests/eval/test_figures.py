@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from known import Known, rect, region, sample
+from known import Known, sample
 
 from anygrain.data.shards import ShardReader, write_shards
 from anygrain.eval.figures import Figures
@@ -15,6 +15,7 @@ from anygrain.eval.runner import evaluate
 from anygrain.eval.targets import FREQUENT_CLOTHING, TARGETS
 from anygrain.images import decode_image
 from anygrain.types import Mask, Region, Sample
+from small_photos import rect, region
 
 THING = (10, 10, 30, 30)
 

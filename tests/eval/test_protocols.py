@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from known import Known, rect, region, sample
+from known import Known, sample
 
 from anygrain.data.held_out import UNSEEN_WORDS
 from anygrain.data.referring import POINTING
@@ -15,6 +15,7 @@ from anygrain.eval.protocols import BestPerson, HumanPhrases, Named, VideoPhrase
 from anygrain.eval.referring import Referring, expressions
 from anygrain.eval.wording import Paraphrases, UnseenWords
 from anygrain.types import Region
+from small_photos import rect, region
 
 LEFT, RIGHT = (10, 0, 30, 20), (10, 40, 30, 60)
 

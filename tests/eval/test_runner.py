@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from known import H, Known, W, rect, region, sample
+from known import Known, sample
 from PIL import Image
 
 import anygrain
@@ -16,6 +16,7 @@ from anygrain.data.shards import write_shards
 from anygrain.eval.runner import evaluate, evaluate_training
 from anygrain.eval.tasks import questions, spread
 from anygrain.types import Mask, Region, Sample
+from small_photos import H, W, rect, region
 
 NAMES = ("dog", "cat", "cup", "fork", "sink", "kite", "boat")
 

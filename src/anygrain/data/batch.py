@@ -23,7 +23,7 @@ from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.data.views import scene_of
 from anygrain.types import Sample
 
-_POINTING = 0.8  # part of the true phrases that mean one thing among others, where there is one to mean
+_POINTING_RATIO = 0.8  # part of the true phrases that mean one thing among others, where there is one to mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,17 +145,18 @@ def _plan(samples: Sequence[Sample], config: BatchConfig, rng: np.random.Generat
         if not there and not missing:
             raise ValueError(f"sample {sample.id!r} has no mask with a caption or category: leave it out of the shards")
     several = [_has_several(sample) for sample in samples]
-    most = 2 * config.prompts_per_image * bool(config.phrase_ratio)
-    available = [max(1, len(there), most * many) for there, many in zip(present, several, strict=True)]
+    more = 2 * config.prompts_per_image if config.phrase_ratio else 1  # so much can be said where there are several
+    available = [max(len(there), more if many else 1) for there, many in zip(present, several, strict=True)]
     quotas = share(available, config.prompts_per_image)
-    shown = {name for candidates in present for name in _names(candidates)}
+    names = [_names(there) for there in present]
+    shown = set[str]().union(*names)
     plans = []
-    for quota, there, missing, many in zip(quotas, present, absent, several, strict=True):
+    for quota, there, missing, many, own in zip(quotas, present, absent, several, names, strict=True):
         negatives = min(len(missing), int(rng.binomial(quota, config.absent_ratio))) if there else quota
         named = many or any(candidate.category is not None and candidate.known == "mask" for candidate in there)
         ratio = config.phrase_ratio if many else config.phrase_ratio / 4
         phrases = int(rng.binomial(quota - negatives, ratio)) if named else 0
-        chosen = _pick_absent(missing, there, negatives, shown, rng) + _pick(there, quota - negatives, rng)
+        chosen = _pick_absent(missing, negatives, own, shown, rng) + _pick(there, quota - negatives, rng)
         plans.append(_Plan(chosen, phrases))
     return plans
 
@@ -177,17 +178,17 @@ def _pick(candidates: list[Candidate], count: int, rng: np.random.Generator) -> 
 
 
 def _pick_absent(
-    missing: list[Candidate], there: list[Candidate], count: int, shown: set[str], rng: np.random.Generator
+    missing: list[Candidate], count: int, own: set[str], shown: set[str], rng: np.random.Generator
 ) -> list[Candidate]:
-    """``count`` of the missing: hard ones (false phrases, names close to one that is there), ``shown`` ones, and any.
+    """``count`` of the missing: hard ones (false phrases, names close to an ``own`` one), ``shown`` ones, and any.
 
-    shown: names of what the photos of the batch show. A name is so asked in vain as often, in proportion, as it is
-    asked about what is there: of 80 names drawn alike, "person" would nearly always be there when it is asked for.
+    own, shown: readable names of what the photo shows, and of what all photos of the batch show. A name is so asked in
+    vain as often, in proportion, as it is asked about what is there: of 80 names drawn alike, "person" would nearly
+    always be there when it is asked for.
     """
     if not count:
         return []
-    names = _names(there)
-    hard = [c for c in missing if c.category is None or near(language.readable(c.category), names)]
+    hard = [c for c in missing if c.category is None or near(language.readable(c.category), own)]
     known = [c for c in missing if c.category is not None and language.readable(c.category) in shown]
     from_hard = int(rng.binomial(count, 0.4)) if hard else 0
     from_known = int(rng.binomial(count - from_hard, 0.6)) if known else 0
@@ -283,7 +284,7 @@ def _phrases(
     false = false_phrases(scene, rng, int(rng.binomial(count, config.absent_ratio / 2)))
     asked = [_Asked(phrase.text, view.place(np.zeros(scene.size, np.uint8), IGNORE), False) for phrase in false]
     wanted = count - len(false)
-    true = true_phrases(scene, rng, int(rng.binomial(wanted, _POINTING)), POINTING)
+    true = true_phrases(scene, rng, int(rng.binomial(wanted, _POINTING_RATIO)), POINTING)
     for phrase in true + true_phrases(scene, rng, wanted - len(true)):
         target = np.where(phrase.mask, np.uint8(1), np.where(phrase.unknown, np.uint8(IGNORE), np.uint8(0)))
         asked.append(_Asked(phrase.text, view.place(target, IGNORE), True, phrase.boxed))

@@ -61,7 +61,7 @@ def _labelled(root: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
 def read_boxes80(root: Path, split: str) -> Iterator[Sample]:
     """boxes80: all boxes of 80 categories for the photos of ``unlabelled``; the teacher's mask where it fills a box.
 
-    A category the teacher drew fittingly in every one of its boxes is exhaustive; the boxes it drew badly are ignored,
+    All 80 categories are exhaustive. The boxes the teacher drew badly are ignored in questions about their category,
     and a category it drew badly everywhere keeps its bare boxes. Train only.
     """
     names = coco_names(root)

@@ -27,13 +27,12 @@ def scene_of(sample: Sample, view: View, pixels: np.ndarray, labels: Labels) -> 
     named = {region.category: _named(region.category, view) for region in sample.regions if region.category is not None}
     unknown: set[str | None] = set()
     for region in sample.regions:
-        boxed = only_boxed(region)
-        if region.category is None or (not boxed and (region.ignore or region.mask is None)):
+        if region.category is None or (source := _pixels(region, sample.size)) is None:
             unknown.add(region.category)
             continue
-        source = _pixels(region, sample.size)
         mask = view.seen(source)
         if mask.any():
+            boxed = only_boxed(region)
             countable, clipped = boxed or region.instance is not None, view.kept(source) < CLIPPED
             name = named[region.category]
             thing = Thing(mask=mask, category=name, countable=countable, clipped=clipped, boxed=boxed)
@@ -52,11 +51,11 @@ def scene_of(sample: Sample, view: View, pixels: np.ndarray, labels: Labels) -> 
     )
 
 
-def _pixels(region: Region, size: Size) -> np.ndarray:
-    """bool [H, W]: the box of what is only boxed, else the mask."""
+def _pixels(region: Region, size: Size) -> np.ndarray | None:
+    """bool [H, W]: the box of what is only boxed, else the mask; None when its place is not known or not counted."""
     if region.box is not None and only_boxed(region):
         return rectangle(region.box, size)
-    return np.zeros(size, bool) if region.mask is None else region.mask.to_array()
+    return None if region.ignore or region.mask is None else region.mask.to_array()
 
 
 def _named(category: str, view: View) -> str:
