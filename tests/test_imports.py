@@ -13,8 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports from its own layer and from those above it in this list.
 LAYERS: list[tuple[str, ...]] = [
-    ("types", "markdown"),
-    ("config", "files"),
+    ("types", "markdown", "nouns"),
+    ("config", "files", "phrases"),
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),

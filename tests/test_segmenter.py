@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from anygrain.models.layers import fold_batch_norm, use_onednn
+from anygrain.phrases import points_at_one
 from anygrain.segmenter import Segmenter
 from anygrain.types import ImageEmbedding, Prompt
 from tiny_unilseg import build, nano_config, official_config
@@ -86,11 +87,36 @@ def test_masks_are_the_probabilities_above_the_threshold(network):
     for threshold in (0.3, 0.5, 0.62):
         segmenter = Segmenter(network, INFO, threshold=threshold, presence_threshold=1e-6)
         (embedding,) = segmenter.embed([picture(75, 133)])
-        for prediction in segmenter.answer(embedding, prompts_of(TEXTS)):
+        texts = [text for text in TEXTS if not points_at_one(text)]
+        for prediction in segmenter.answer(embedding, prompts_of(texts)):
             logits = torch.from_numpy(prediction.low_res_logits)
             probability = network.probabilities(logits, embedding.resize)
             unsure = np.abs(probability - threshold) < 1e-5
             np.testing.assert_array_equal(prediction.masks[~unsure], (probability > threshold)[~unsure])
+
+
+def test_what_is_singled_out_is_one_connected_part(nano, monkeypatch):
+    decode = nano.decode
+
+    def two_blobs(features, text, image_index):
+        output = decode(features, text, image_index)
+        logits = torch.full_like(output.mask_logits, -2.0)
+        logits[:, 1:4, 1:4], logits[:, 1:7, -5:-1] = 9.0, 3.0
+        return output._replace(mask_logits=logits)
+
+    monkeypatch.setattr(nano, "decode", two_blobs)
+    segmenter = Segmenter(nano, INFO, threshold=0.3, presence_threshold=1e-6)
+    every, left, plural = segmenter(picture(), ["dog", "the dog on the left", "the dogs on the left"]).masks
+    np.testing.assert_array_equal(plural, every)
+    assert not left[:, :60].any()  # the larger part lies on the right
+    np.testing.assert_array_equal(left[:, 60:], every[:, 60:])
+    assert every[:, :60].any()
+
+
+def test_released_weights_answer_as_the_official_code_does(monkeypatch):
+    network = fold_batch_norm(build(official_config()))
+    monkeypatch.setattr("anygrain.segmenter.main_part", None)  # not asked for
+    Segmenter(network, INFO, threshold=0.3)(picture(), "the dog on the left")
 
 
 def test_without_a_presence_head_the_score_is_the_mean_inside():

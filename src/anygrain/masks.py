@@ -105,6 +105,14 @@ def boundary(mask: np.ndarray, thickness: int) -> np.ndarray:
     return mask & (inner == 0)
 
 
+def main_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part (over edges and corners) of bool [H, W]; of an empty mask nothing."""
+    parts, count = _parts(np.asarray(mask, bool), corners=True)
+    if count < 2:
+        return parts > 0
+    return parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+
+
 def _parts(mask: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]:
     """Number the connected parts: int32 [H, W] with 1..count inside, and the count."""
     from scipy import ndimage

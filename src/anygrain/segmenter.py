@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 
 from anygrain.images import open_image
-from anygrain.models.unilseg import TextFeatures
+from anygrain.masks import main_part
+from anygrain.models.texts import TextFeatures
+from anygrain.phrases import points_at_one
 from anygrain.tiles import Fusion, Tile, TileOption, layout, most_tiles
 from anygrain.types import ImageEmbedding, Prediction, Prompt
 
@@ -171,7 +174,10 @@ class Segmenter:
 
     def _predict(self, embedding: ImageEmbedding, prompt: Prompt, logits: Tensor, score: float | None) -> Prediction:
         """logits [1, h, w], score of the presence head -> the answer in the image's own size."""
-        masks = self.model.masks(logits, embedding.resize, self.threshold)  # [1, H, W]
+        shown = logits
+        if self.model.config.main_part and points_at_one(prompt.text or ""):
+            shown = self._main_part(logits)
+        masks = self.model.masks(shown, embedding.resize, self.threshold)  # [1, H, W]
         there = bool(masks.any())
         if score is None:
             score = self._mean_inside(logits) if there else 0.0
@@ -189,6 +195,13 @@ class Segmenter:
             name=embedding.name,
             model=self.info,
         )
+
+    def _main_part(self, logits: Tensor) -> Tensor:
+        """Logits [1, h, w] with all parts of the mask but the largest as far below the threshold as they were above."""
+        level = math.log(self.threshold / (1 - self.threshold))
+        inside = (logits[0] > level).numpy()
+        others = torch.from_numpy(inside & ~main_part(inside))
+        return torch.where(others, 2 * level - logits, logits)
 
     def _mean_inside(self, logits: Tensor) -> float:
         """The score of a model without a presence head: mean probability inside the mask, at the decoder's size."""

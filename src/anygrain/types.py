@@ -235,7 +235,7 @@ class Prediction:
     scores: float32 [N] in 0..1.
     present: bool [N]; False means "not there", and then the mask is empty.
     prompts: N prompts, one a row.
-    low_res_logits: float32 [N, h, w] before enlarging.
+    low_res_logits: float32 [N, h, w] before enlarging, with all parts of a mask of which only the main one is shown.
     image, name: the picture itself and its file name.
     model: name of the model, for the JSON.
     """

@@ -13,9 +13,10 @@ from PIL import Image
 
 from anygrain.data.compose import false_claims, true_claims
 from anygrain.data.held_out import holds_unseen_word
-from anygrain.data.language import plural, readable, synonyms
+from anygrain.data.language import readable, synonyms
 from anygrain.data.referring import Phrase, false_phrases, true_phrases
 from anygrain.data.scene import Scene, Thing
+from anygrain.nouns import plural
 from anygrain.types import Mask
 from small_photos import PLAIN
 

@@ -10,7 +10,8 @@ import torch
 
 from anygrain.data.batch import Batch
 from anygrain.models.layers import fold_batch_norm
-from anygrain.models.unilseg import TextFeatures, UniLSeg, UniLSegConfig
+from anygrain.models.texts import TextFeatures
+from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 from tiny_unilseg import build, nano_config, official_config
 
 TEXTS = ["all people", "the red car on the left", "sky", "the most salient object"]
@@ -294,24 +295,23 @@ def test_without_a_tokenizer_texts_are_refused():
         UniLSeg(nano_config()).encode_text(["dog"])
 
 
-def test_mixing_moves_each_text_part_of_the_way_to_another(model):
+def test_mixing_moves_each_text_part_of_the_way_to_a_random_other(model):
     text = model.encode_text([*TEXTS, "red"])
+    others = model.encode_text(["all zebras", "weather"])
     torch.manual_seed(0)
-    mixed = text.mixed(0.4)
+    mixed = text.mixed(0.4, others)
     step = mixed.words - text.words  # [N, L, C]
     torch.testing.assert_close(step, step[:, :1].expand_as(step), atol=1e-5, rtol=0)  # all words of a text alike
-    weights = text.real[..., None].float()
-    mean = (text.words * weights).sum(1) / weights.sum(1)
-    ways = mean[None] - mean[:, None]  # [N, N, C], from each to each
-    part = (step[:, :1] * ways).sum(-1) / ways.square().sum(-1).clamp(min=1e-9)
+    ways = others.mean_word()[None] - text.mean_word()[:, None]  # [N, M, C], from each to each
+    part = (step[:, :1] * ways).sum(-1) / ways.square().sum(-1)
     residual = (step[:, :1] - part[..., None] * ways).norm(dim=-1)
     nearest = residual.argmin(1)
     assert residual.gather(1, nearest[:, None]).max() < 1e-4
     assert 0 <= part.gather(1, nearest[:, None]).min() <= part.gather(1, nearest[:, None]).max() <= 0.4
     torch.testing.assert_close(mixed.sentence.norm(dim=-1), text.sentence.norm(dim=-1))
-    assert not torch.equal(mixed.sentence, text.mixed(0.4).sentence)
-    torch.testing.assert_close(text.mixed(0.0).words, text.words)
-    torch.testing.assert_close(text.mixed(0.0).sentence, text.sentence)
+    assert not torch.equal(mixed.sentence, text.mixed(0.4, others).sentence)
+    torch.testing.assert_close(text.mixed(0.0, others).words, text.words)
+    torch.testing.assert_close(text.mixed(0.0, others).sentence, text.sentence)
 
 
 # --------------------------------------------------------------------------------------------------- export

@@ -3,7 +3,7 @@ import torch
 from tiny_model import tiny_model
 
 from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
-from anygrain.train.text_cache import TextCache
+from anygrain.train.texts import TextCache
 
 
 def test_groups_have_their_rates_and_only_matrices_decay():

@@ -139,8 +139,11 @@ def test_mixed_texts_are_trained_on_when_asked_for(data, tmp_path):
     Trainer(tiny_run(data, steps=3, text_mixing=0.4), mixed, tmp_path / "b").train()
     assert not same(weights(plain), weights(mixed))
     assert len(mixed.encoded) == len(set(mixed.encoded))  # what is remembered is the text as it is
-    with pytest.raises(ValueError, match=r"text_mixing must lie between 0 and 0\.5, got 0\.5"):
-        tiny_run(data, text_mixing=0.5)
+    assert mixed.encoded[:3] == ["all zebra", "all weather", "all seven"]  # not the puppy, which is held out
+    with pytest.raises(ValueError, match="text_mixing must lie between 0 and 1, got 1"):
+        tiny_run(data, text_mixing=1)
+    with pytest.raises(ValueError, match="text_mixing needs a text encoder that stays as it is"):
+        tiny_run(data, text_mixing=0.4, freeze_text=False)
 
 
 def test_evaluation_sees_the_averaged_weights_in_evaluation_mode(data, tmp_path):

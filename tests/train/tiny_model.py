@@ -32,8 +32,14 @@ class TinyConfig:
 class TinyText(NamedTuple):
     sentence: Tensor  # [N, 16]
 
-    def mixed(self, most: float) -> TinyText:
-        return TinyText(self.sentence + most * torch.rand(len(self.sentence), 1))
+    def mixed(self, most: float, others: TinyText) -> TinyText:
+        rows = torch.randint(len(others.sentence), (len(self.sentence),))
+        return TinyText(torch.lerp(self.sentence, others.sentence[rows], most * torch.rand(len(rows), 1)))
+
+
+class TinyTokenizer:
+    def words(self) -> list[str]:
+        return ["zebra", "puppy", "weather", "seven"]
 
 
 class Output(NamedTuple):
@@ -50,6 +56,7 @@ class TinyModel(nn.Module):
         )
         self.text_encoder = nn.Embedding(512, 16)
         self.head = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(32, 16))
+        self.tokenizer = TinyTokenizer()
         self.encoded: list[str] = []
 
     def encode_image(self, pixels):

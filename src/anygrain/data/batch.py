@@ -18,7 +18,7 @@ from anygrain.data import language, transforms
 from anygrain.data.absent import near
 from anygrain.data.boxes import only_boxed
 from anygrain.data.labels import Candidate, Labels, absent_candidates, open_photo, present_candidates
-from anygrain.data.referring import POINTING, false_phrases, true_phrases
+from anygrain.data.referring import false_phrases, true_phrases
 from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.data.views import scene_of
 from anygrain.types import Sample
@@ -284,8 +284,7 @@ def _phrases(
     false = false_phrases(scene, rng, int(rng.binomial(count, config.absent_ratio / 2)))
     asked = [_Asked(phrase.text, view.place(np.zeros(scene.size, np.uint8), IGNORE), False) for phrase in false]
     wanted = count - len(false)
-    true = true_phrases(scene, rng, int(rng.binomial(wanted, _POINTING_RATIO)), POINTING)
-    for phrase in true + true_phrases(scene, rng, wanted - len(true)):
+    for phrase in true_phrases(scene, rng, wanted, pointing=int(rng.binomial(wanted, _POINTING_RATIO))):
         target = np.where(phrase.mask, np.uint8(1), np.where(phrase.unknown, np.uint8(IGNORE), np.uint8(0)))
         asked.append(_Asked(phrase.text, view.place(target, IGNORE), True, phrase.boxed))
     return asked

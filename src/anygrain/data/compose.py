@@ -13,9 +13,10 @@ import numpy as np
 
 from anygrain.data.attributes import NUMBERS, ORDINALS, Attribute, colours, places, sided, sizes
 from anygrain.data.colours import colours_of
-from anygrain.data.language import is_plural, plural, synonyms
+from anygrain.data.language import synonyms
 from anygrain.data.relations import anchors, relations
 from anygrain.data.scene import Scene
+from anygrain.nouns import is_plural, plural
 
 Say = Callable[[np.random.Generator], str]
 RELATED = 3  # things that those of one category are related to

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from anygrain.data.synonyms import SYNONYMS
+from anygrain.nouns import is_plural, plural
 from anygrain.types import Mask, Sample, Triplet
 
 SALIENT = "the most salient object"
@@ -70,73 +71,6 @@ def union(masks: Sequence[Mask]) -> Mask:
 
 
 # ---------------------------------------------------------------------------------------------------- words
-
-# Irregular plurals, by the last word of a name.
-_IRREGULAR = {
-    "person": "people",
-    "man": "men",
-    "woman": "women",
-    "child": "children",
-    "mouse": "mice",
-    "foot": "feet",
-    "tooth": "teeth",
-    "goose": "geese",
-    "knife": "knives",
-    "shelf": "shelves",
-    "leaf": "leaves",
-    "loaf": "loaves",
-    "scarf": "scarves",
-    "wolf": "wolves",
-    "bus": "buses",
-    "octopus": "octopuses",
-    "passerby": "passersby",
-    "sheep": "sheep",
-    "fish": "fish",
-    "deer": "deer",
-    "crayfish": "crayfish",
-    "aircraft": "aircraft",
-    "broccoli": "broccoli",
-    "jamun": "jamun",
-}
-# Names, by their last word, that are plural already, or that stay as they are for one and for several.
-_PLURAL_NAMES = """scissors skis pants jeans stockings socks boots loafers leggings sandals shorts heels sneakers pumps
-    tights flats gloves wedges shoes glasses sunglasses goggles binoculars eyes accessories clothes shutters stairs
-    slacks spectacles eyeglasses plants flames"""
-_PLURAL = frozenset(_PLURAL_NAMES.split())
-# Last words of names of stuff and masses: no plural, no "every".
-_MASS_NAMES = """sky road grass skin hair vegetation rice fire smoke water street sidewalk pavement asphalt concrete
-    dirt gravel mulch sand infrastructure tofu tempeh chicken bread ground snow mud luggage underwear
-    reservation housing"""
-_MASS = frozenset(_MASS_NAMES.split())
-
-
-def is_plural(name: str) -> bool:
-    """Whether a name is plural already: "scissors", "eyes"."""
-    return name.split()[-1] in _PLURAL
-
-
-def plural(name: str) -> str | None:
-    """The plural of a readable name, or None for stuff and masses, of which there is none (sky, hair, rice).
-
-    >>> plural("person"), plural("bus"), plural("wine glass"), plural("scissors"), plural("sky")
-    ('people', 'buses', 'wine glasses', 'scissors', None)
-    """
-    head, of, rest = name.partition(" of ")
-    if of:
-        many = plural(head)
-        return many and f"{many} of {rest}"
-    *front, last = name.split()
-    if last in _PLURAL:
-        return name
-    if last in _MASS:
-        return None
-    return " ".join([*front, _IRREGULAR.get(last) or _regular(last)])
-
-
-def _regular(word: str) -> str:
-    if re.search(r"[^aeiou]y$", word):
-        return word[:-1] + "ies"
-    return word + ("es" if re.search(r"(s|x|z|ch|sh)$", word) else "s")
 
 
 def synonyms(name: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,26 +37,30 @@ class Phrase:
 POINTING = frozenset({"place", "size", "colour", "relation", "combined", "group"})
 
 
-def true_phrases(
-    scene: Scene, rng: np.random.Generator, count: int, kinds: Container[str] | None = None
-) -> list[Phrase]:
+def true_phrases(scene: Scene, rng: np.random.Generator, count: int, pointing: int = 0) -> list[Phrase]:
     """Up to ``count`` different phrases, each true for exactly its mask, spread over kinds and things.
 
-    kinds: only of these; None for all. Pixels of ``Phrase.unknown`` may lie inside or outside of what a phrase means:
-    ignore them.
+    pointing: so many of them, as far as they go, are of the ``POINTING`` kinds. Pixels of ``Phrase.unknown`` may lie
+    inside or outside of what a phrase means: ignore them.
     """
-    claims = true_claims(scene, rng)
-    return _phrases(scene, (claim for claim in claims if kinds is None or claim.kind in kinds), rng, count)
+    claims = list(true_claims(scene, rng))
+    chosen: dict[str, Phrase] = {}
+    if pointing:
+        first = _spread([claim for claim in claims if claim.kind in POINTING], rng)
+        _phrases(scene, first, rng, chosen, min(pointing, count))
+    return list(_phrases(scene, _spread(claims, rng), rng, chosen, count).values())
 
 
 def false_phrases(scene: Scene, rng: np.random.Generator, count: int) -> list[Phrase]:
     """Up to ``count`` different phrases that nothing in the view fits; their masks are empty."""
-    return _phrases(scene, false_claims(scene, rng), rng, count)
+    return list(_phrases(scene, _spread(list(false_claims(scene, rng)), rng), rng, {}, count).values())
 
 
-def _phrases(scene: Scene, claims: Iterable[Claim], rng: np.random.Generator, count: int) -> list[Phrase]:
-    chosen: dict[str, Phrase] = {}
-    for claim in _spread(list(claims), rng):
+def _phrases(
+    scene: Scene, claims: Iterable[Claim], rng: np.random.Generator, chosen: dict[str, Phrase], count: int
+) -> dict[str, Phrase]:
+    """The chosen phrases by their text, made up to ``count`` by those of the first claims that can be said."""
+    for claim in claims:
         if len(chosen) >= count:
             break
         text = claim.say(rng)
@@ -66,7 +70,7 @@ def _phrases(scene: Scene, claims: Iterable[Claim], rng: np.random.Generator, co
             if not scene.doubts or np.count_nonzero(mask | unknown) <= ENOUGH * mask.size:
                 boxed = any(scene.things[number].boxed for number in claim.about)
                 chosen[text] = Phrase(text, mask, unknown, claim.kind, boxed)
-    return list(chosen.values())
+    return chosen
 
 
 def _unknown(scene: Scene, claim: Claim) -> np.ndarray:

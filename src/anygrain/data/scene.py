@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from anygrain.data.language import plural
+from anygrain.nouns import plural
 from anygrain.types import Size
 
 TINY = 0.001  # part of the view below which nobody would point at a thing

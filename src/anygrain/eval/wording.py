@@ -10,9 +10,10 @@ import numpy as np
 
 from anygrain.data.held_out import UNSEEN_WORDS
 from anygrain.data.labels import Candidate
-from anygrain.data.language import SALIENT, all_category, is_plural, plural, readable
+from anygrain.data.language import SALIENT, all_category, readable
 from anygrain.eval.metrics import CategoryIoU
 from anygrain.eval.photo import Asked, Photo
+from anygrain.nouns import is_plural, plural
 from anygrain.types import Prediction
 
 SALIENT_PARAPHRASES = (SALIENT, "the main object of the picture", "what the photo is about")

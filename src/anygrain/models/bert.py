@@ -108,6 +108,11 @@ class WordPieceTokenizer:
         code = self._tokenizer.encode(text)
         return "" if len(code.ids) <= length else text[code.offsets[length - 1][0] :]
 
+    def words(self) -> list[str]:
+        """Whole words of the vocabulary, of three letters and more, frequent ones first."""
+        vocabulary = self._tokenizer.get_vocab()
+        return [word for word in sorted(vocabulary, key=vocabulary.__getitem__) if word.isalpha() and len(word) > 2]
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
         self._tokenizer.save(str(path))

@@ -58,6 +58,11 @@ class ClipTokenizer:
         """The tail of ``text`` that does not fit into ``length`` ids, as cleaned text; empty when all of it fits."""
         return self.decode(self.encode(text)[length - 2 :])
 
+    def words(self) -> list[str]:
+        """Whole words of the vocabulary, of three letters and more, in the order of their merges."""
+        whole = (token.removesuffix("</w>") for token in self._tokens if token.endswith("</w>"))
+        return [word for word in whole if word.isascii() and word.isalpha() and len(word) > 2]
+
     def encode(self, text: str) -> list[int]:
         """All ids of a text, without start and end."""
         return [i for piece in PIECES.findall(clean(text)) for i in self._encode_piece(piece)]

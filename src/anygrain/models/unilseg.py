@@ -17,7 +17,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from anygrain.models.layers import (
 from anygrain.models.losses import mask_losses
 from anygrain.models.presence import PresenceHead
 from anygrain.models.swin import Swin, SwinConfig
+from anygrain.models.texts import TextFeatures, Tokenizer, last_real
 
 if TYPE_CHECKING:
     from anygrain.data.batch import Batch
@@ -80,6 +81,7 @@ class UniLSegConfig:
     deep_supervision: a loss on every layer of the language path.
     align_corners: how logits are enlarged to the input size.
     threshold: probability above which a pixel belongs to the mask.
+    main_part: a phrase that singles out one thing (``anygrain.phrases``) gets the largest connected part of its mask.
     """
 
     image_encoder: ImageEncoderConfig = field(default_factory=SwinConfig)
@@ -111,6 +113,7 @@ class UniLSegConfig:
     deep_supervision: bool = True
     align_corners: bool = True
     threshold: float = 0.35
+    main_part: bool = False
 
     @classmethod
     def released(cls) -> UniLSegConfig:
@@ -149,40 +152,12 @@ class UniLSegConfig:
             deep_supervision=False,
             align_corners=False,
             threshold=0.5,
+            main_part=True,
         )
 
     def ablation(self, *, pre_fusion: bool, vision_path: bool, language_path: bool) -> UniLSegConfig:
         """A row of Table 8."""
         return replace(self, pre_fusion=pre_fusion, vision_path=vision_path, language_path=language_path)
-
-
-class TextFeatures(NamedTuple):
-    """words [N, L, C], real bool [N, L] (False = padding), sentence [N, S]."""
-
-    words: Tensor
-    real: Tensor
-    sentence: Tensor
-
-    def select(self, rows: slice | Tensor) -> TextFeatures:
-        """Some of the prompts, cut to their longest text."""
-        words, real, sentence = (t[rows] for t in self)
-        length = last_real(real)  # words masked to -inf contribute exact zeros, so slots beyond it can go
-        return TextFeatures(words[:, :length], real[:, :length], sentence)
-
-    def mixed(self, most: float) -> TextFeatures:
-        """Each prompt moved towards another one, by up to ``most`` of the way to it; for training.
-
-        All its words move alike, by the difference of the two texts' mean words, so that what its words say to each
-        other stays. Who answers these as before has margins between meanings, and answers for synonyms too.
-        """
-        other = torch.randperm(len(self.real)).to(self.real.device)
-        part = torch.rand(len(self.real), 1).to(self.sentence) * most  # [N, 1]
-        weights = self.real.to(self.words.dtype)[..., None]
-        mean = (self.words * weights).sum(1) / weights.sum(1)  # [N, C]
-        words = self.words + (part * (mean[other] - mean))[:, None]
-        sentence = torch.lerp(self.sentence, self.sentence[other], part)
-        length = self.sentence.norm(dim=-1, keepdim=True)
-        return TextFeatures(words, self.real, F.normalize(sentence, dim=-1) * length)
 
 
 class DecoderOutput(NamedTuple):
@@ -191,23 +166,6 @@ class DecoderOutput(NamedTuple):
     mask_logits: Tensor
     presence_logits: Tensor | None
     aux_logits: tuple[Tensor, ...] = ()
-
-
-class Tokenizer(Protocol):
-    """What turns texts into ids."""
-
-    def __call__(self, texts: Sequence[str], length: int) -> Tensor:
-        """N texts -> ids int64 [N, length], 0 = padding."""
-        ...
-
-    def cut(self, text: str, length: int) -> str:
-        """The tail of a text that does not fit; empty when all of it fits."""
-        ...
-
-
-def last_real(real: Tensor) -> int:
-    """How many slots the longest of N texts takes; real bool [N, L]."""
-    return int(real.any(0).nonzero().max()) + 1
 
 
 def of_images(tensor: Tensor, image_index: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def config(data: Path) -> TrainConfig:
             grad_clip=1.0,
             ema_decay=0.998,
         ),
-        text_mixing=0.35,
+        text_mixing=0.5,
         freeze=("image_encoder.stem.", "image_encoder.stages.0."),
         bf16=True,
         workers=1,

@@ -30,7 +30,7 @@ from anygrain.data.mixture import MixtureConfig
 from anygrain.train import checkpoint
 from anygrain.train.log import Log, draw_curves
 from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
-from anygrain.train.text_cache import TextCache
+from anygrain.train.texts import TextCache, encode_words
 
 Evaluate = Callable[[Any, int], Mapping[str, float]]
 
@@ -48,8 +48,8 @@ class TrainConfig:
     optim: learning rates, schedule, clipping, averaging.
     freeze_text: the text encoder stays as it is, and the features of each text are remembered.
     text_cache: how many texts are remembered.
-    text_mixing: each prompt's text features are moved by up to this part of the way to another prompt's, so that words
-        near to those of the training set mean the same; 0 leaves them as they are.
+    text_mixing: each prompt's text features are moved by up to this part of the way to those of a random word, so that
+        words near to those of the training set mean the same; 0 leaves them as they are. Needs ``freeze_text``.
     freeze_image_steps: the image encoder stays as it is for the first steps.
     freeze: prefixes of parameter names that stay as they are (early stages of an encoder: cheaper steps).
     freeze_image_norm: BatchNorm of the image encoder keeps its statistics (for small batches).
@@ -91,8 +91,10 @@ class TrainConfig:
         for name in ("batch_images", "steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.text_mixing < 0.5:
-            raise ValueError(f"text_mixing must lie between 0 and 0.5, got {self.text_mixing}")
+        if not 0 <= self.text_mixing < 1:
+            raise ValueError(f"text_mixing must lie between 0 and 1, got {self.text_mixing}")
+        if self.text_mixing and not self.freeze_text:
+            raise ValueError("text_mixing needs a text encoder that stays as it is: set freeze_text, or leave it at 0")
 
 
 class Trainable(Protocol):
@@ -100,13 +102,14 @@ class Trainable(Protocol):
 
     image_encoder: nn.Module
     text_encoder: nn.Module
+    tokenizer: Any  # with a method ``words``, for ``text_mixing``
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Pixels [B, 3, H, W] -> feature maps."""
         ...
 
     def encode_text(self, texts: list[str]) -> Any:
-        """N texts -> named tuple of tensors with N rows; for ``text_mixing`` with a method ``mixed``."""
+        """N texts -> named tuple of tensors with N rows; with a method ``mixed`` for ``text_mixing``."""
         ...
 
     def decode(self, features: tuple[Tensor, ...], text: Any, image_index: Tensor) -> Any:
@@ -146,6 +149,7 @@ class Trainer:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.average = Average(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
         self.text_cache = TextCache(self.model.encode_text, config.text_cache) if config.freeze_text else None
+        self.other_texts: Any = None  # with ``text_mixing``, once the weights are there
         self.bf16 = self.device.type == "cuda" if config.bf16 == "auto" else config.bf16
         batch = dataclasses.replace(config.batch, mean=config.model.mean, std=config.model.std)
         found = open_sources(config.data) if sources is None else sources
@@ -162,6 +166,8 @@ class Trainer:
         start = self._start(resume)
         if start >= self.config.steps:
             return start
+        if self.config.text_mixing:
+            self.other_texts = encode_words(self.model)
         log, meter = Log(self.out_dir / "log.jsonl", start), _Meter(self.config.batch_images)
         pin = self.device.type == "cuda"
         stream = batches(self.dataset, start, self.config.steps, workers=self.config.workers, pin=pin)
@@ -238,8 +244,8 @@ class Trainer:
                 features = self.model.encode_image(pixels)
             if text is None:
                 text = self.model.encode_text(list(batch.texts))
-            if self.config.text_mixing:
-                text = text.mixed(self.config.text_mixing)
+            if self.other_texts is not None:
+                text = text.mixed(self.config.text_mixing, self.other_texts)
             return self.model.decode(features, text, batch.image_index)
 
     def _training_mode(self, frozen: bool) -> None:

@@ -1,4 +1,4 @@
-"""Features of texts that a frozen encoder has already seen."""
+"""Features of texts by an encoder that stays as it is: remembered ones, and those of words to move texts towards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from anygrain.data.held_out import holds_unseen_word
+
+_COMMON = 12_000  # frequent words of the vocabulary; the rarer ones are names and foreign words
 
 
 class TextCache:
@@ -33,3 +37,14 @@ class TextCache:
             row = self.encode([text])
         self._rows[text] = row  # to the end: the least recently used goes first
         return row
+
+
+@torch.no_grad()
+def encode_words(model: Any, count: int = 1024) -> Any:
+    """Features of "all {word}" for ``count`` words, spread evenly over the frequent ones of the model's tokenizer.
+
+    Most mean something that no training set shows. None is a word held out of training.
+    """
+    words = [word for word in model.tokenizer.words() if not holds_unseen_word(word)][:_COMMON]
+    chosen = words[:: max(1, len(words) // count)][:count]
+    return model.encode_text([f"all {word}" for word in chosen])
