@@ -18,6 +18,7 @@ import anygrain
 from anygrain import hub
 from anygrain.models.clip_tokenizer import ClipTokenizer
 from anygrain.models.unilseg import UniLSeg
+from anygrain.vocabulary import Vocabulary
 from tiny_unilseg import build, nano_config, official_config
 
 TEXTS = ["all people", "the red car on the left", "犬 sky"]
@@ -221,6 +222,23 @@ def test_models_that_answer_alike_share_a_fingerprint(network, folder, tmp_path)
     change_config(threshold, model={**values["model"], "threshold": 0.3})
     assert hub.fingerprint(again) == hub.fingerprint(folder)
     assert len({hub.fingerprint(each) for each in (folder, other, threshold)}) == 3
+
+
+def test_a_vocabulary_goes_with_the_model_and_unknown_words_are_read_by_it(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr("anygrain.vocabulary.NEAR", -1.0)  # everything is near
+    network = hub.read_model(folder)
+    assert network.vocabulary is None
+    network.vocabulary = Vocabulary(names={"dog": "dog"}, words=frozenset({"dog", "car"}))
+    segmenter = hub.load(hub.save(network, tmp_path / "reader", card=""))
+    assert segmenter.model.vocabulary == network.vocabulary
+    assert hub.fingerprint(tmp_path / "reader") != hub.fingerprint(folder)
+    assert [segmenter.reading(text) for text in ("all zebras", "the car")] == ["all dogs", "the car"]
+    unknown, known = segmenter(picture(), ["zebra", "dog"]).low_res_logits
+    np.testing.assert_allclose(unknown, known, atol=1e-5)
+    plain = hub.load(folder)
+    assert plain.reading("zebra") == "zebra"
+    (apart,) = plain(picture(), "zebra").low_res_logits
+    assert np.abs(apart - known).max() > 1e-3
 
 
 def test_an_alias_names_a_shipped_model(folder, monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[tuple[str, ...]] = [
     ("types", "markdown", "nouns"),
     ("config", "files", "phrases"),
+    ("vocabulary",),
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),

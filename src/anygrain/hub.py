@@ -1,4 +1,5 @@
-"""Model folders: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. Nothing pickled.
+"""Model folders: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``, for models that know what
+they were trained on ``vocabulary.json``. Nothing pickled.
 
 ``load`` takes an alias of a shipped model, a folder, or ``org/repo`` on the Hugging Face Hub.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
+from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
 
 FORMAT_VERSION = 1
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "README.md")
 ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
 """Names of the models that ship in the package."""
 
@@ -112,6 +114,8 @@ def read_model(folder: Path) -> UniLSeg:
         raise ValueError(f"{weights}: the weights cannot be unpacked: {error}") from None
     check_state(network, state, str(weights))
     network.load_state_dict(state, strict=True, assign=True)
+    if (folder / "vocabulary.json").is_file():
+        network.vocabulary = Vocabulary.read(folder / "vocabulary.json")
     return network.eval()
 
 
@@ -209,6 +213,8 @@ def _write(network: UniLSeg, folder: Path, card: str, storage: Storage) -> None:
     save_tokenizer = getattr(network.tokenizer, "save", None)  # CLIP's is part of the package
     if save_tokenizer is not None:
         save_tokenizer(folder / "tokenizer.json")
+    if network.vocabulary is not None:
+        network.vocabulary.write(folder / "vocabulary.json")
 
 
 def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
@@ -252,9 +258,11 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fingerprint(folder: Path) -> str:
-    """First 12 hex digits of the SHA-256 of config and weights: two models that answer alike share it."""
+    """First 12 hex digits of the SHA-256 of all but the card: two models that answer alike share it."""
     digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", "vocabulary.json"):
+        if name == "vocabulary.json" and not (folder / name).is_file():
+            continue
         with open(folder / name, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -57,9 +57,14 @@ def may_be_one(noun: str) -> bool:
     >>> may_be_one("bus"), may_be_one("buses"), may_be_one("sheep"), may_be_one("people"), may_be_one("sky")
     (True, False, True, False, False)
     """
-    if noun in _PLURAL or noun in _MASS or noun in _MANY:
-        return False
-    return not noun.endswith("s") or noun.endswith(("ss", "us", "is"))
+    return noun not in _MASS and not looks_plural(noun)
+
+
+def looks_plural(noun: str) -> bool:
+    """Whether a noun, as somebody may type it, is plural, to judge by its end where it is not known."""
+    if noun in _PLURAL or noun in _MANY:
+        return True
+    return noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
 
 
 def plural(name: str) -> str | None:

@@ -1,20 +1,21 @@
-"""What a phrase asks for, by its grammar: one thing among others, or all there is."""
+"""The grammar of English phrases, as far as it says what is asked for."""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from anygrain.nouns import may_be_one
 
-_ARTICLES = frozenset({"the", "a", "an", "this", "that"})
-# A phrase that begins with one of these, after its article, asks for all or for several.
+# They stand before everything else, and ask for all or for several.
 _SEVERAL_WORDS = """all every each any both some several many few everything everyone everybody group pair row crowd
     two three four five six seven eight nine ten dozen"""
 _SEVERAL = frozenset(_SEVERAL_WORDS.split())
+_ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "those"})
 # The noun stands before them.
 _LINK_WORDS = """on in at to from by with without near next beside behind above below under underneath over between
     across around inside outside left right closest nearest furthest farthest lower higher first second third fourth
-    fifth sixth last is was has wears holds who that which whose not"""
+    fifth sixth last is are was were has have wears holds who that which whose not except"""
 _LINKS = frozenset(_LINK_WORDS.split())
 # They stand before the noun and single one out.
 _POINTING_WORDS = """left right leftmost left-most rightmost right-most top topmost uppermost upper bottom bottommost
@@ -31,22 +32,36 @@ _THINGS = frozenset(_THING_WORDS.split())
 _VAGUE = frozenset({"object", "thing", "subject", "foreground", "background", "area", "region", "part"})
 
 
-def points_at_one(text: str) -> bool:
-    """Whether an English phrase singles out one thing: "the left dog", "person riding a horse"; not "dog", "all dogs".
+class Phrase(NamedTuple):
+    """Lower-case words of a phrase without those of its beginning ("all of the"), around its noun.
 
-    A singular noun with words that tell it from others of its name. Stuff ("the sky above the road"), what belongs to
-    something ("the door of the car") and several names ("the road and the car") are not said to be one thing.
+    several: the beginning asks for more than one. before, after: the words on both sides of the noun.
+    start, end: where the noun stands in the text.
     """
-    words = re.findall(r"[a-z0-9'-]+", text.lower())
-    if words and words[0] in _ARTICLES:
-        words = words[1:]
-    if not words or words[0] in _SEVERAL or words[0].isdigit():
-        return False
-    end = next((at for at in range(1, len(words)) if _ends_noun(words, at)), len(words))
-    before, noun, after = words[: end - 1], words[end - 1], words[end:]
-    if {"and", "or"} & set(before) or noun in _VAGUE or not may_be_one(noun):
-        return False
-    return (bool(after) and after[0] != "of") or not _POINTING.isdisjoint(before)
+
+    several: bool
+    before: tuple[str, ...]
+    noun: str
+    after: tuple[str, ...]
+    start: int
+    end: int
+
+
+def parse(text: str) -> Phrase | None:
+    """A phrase around its first noun; None when it has no words but those that begin one."""
+    found = [(match[0], *match.span()) for match in re.finditer(r"[a-z0-9'-]+", text.lower())]
+    several = False
+    while found and (found[0][0] in _ARTICLES or found[0][0] in _SEVERAL or found[0][0].isdigit()):
+        word = found.pop(0)[0]
+        several |= word not in _ARTICLES
+        if several and found and found[0][0] == "of":
+            del found[0]
+    if not found:
+        return None
+    words = [word for word, _, _ in found]
+    at = next((at for at in range(1, len(words)) if _ends_noun(words, at)), len(words)) - 1
+    noun, start, end = found[at]
+    return Phrase(several, tuple(words[:at]), noun, tuple(words[at + 1 :]), start, end)
 
 
 def _ends_noun(words: list[str], at: int) -> bool:
@@ -55,3 +70,22 @@ def _ends_noun(words: list[str], at: int) -> bool:
     if word in _LINKS:
         return not _POINTING.issuperset(words[:at])
     return word == "of" or (word.endswith("ing") and word not in _THINGS)
+
+
+def points_at_one(text: str) -> bool:
+    """Whether an English phrase singles out one thing: "the left dog", "person riding a horse"; not "dog", "all dogs".
+
+    A singular noun with words that tell it from others of its name. Stuff ("the sky above the road"), what belongs to
+    something ("the door of the car") and several names ("the road and the car") are not said to be one thing.
+    """
+    phrase = parse(text)
+    if phrase is None or phrase.several or {"and", "or"} & set(phrase.before):
+        return False
+    if phrase.noun in _VAGUE or not may_be_one(phrase.noun):
+        return False
+    return (bool(phrase.after) and phrase.after[0] != "of") or not _POINTING.isdisjoint(phrase.before)
+
+
+def lone_noun(phrase: Phrase) -> bool:
+    """Whether the noun stands alone or after words of place, size and colour: it is no part of a longer name."""
+    return _POINTING.issuperset(phrase.before)

@@ -22,6 +22,7 @@ from anygrain.models.texts import TextFeatures
 from anygrain.phrases import points_at_one
 from anygrain.tiles import Fusion, Tile, TileOption, layout, most_tiles
 from anygrain.types import ImageEmbedding, Prediction, Prompt
+from anygrain.vocabulary import Reader
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,6 +69,8 @@ class Segmenter:
         self._most_tiles = most_tiles(tile)
         if self._most_tiles > 1 and model.config.resize != "fit":
             raise ValueError(f"model '{self.info['name']}' cannot look at a photo in tiles: leave tile at 'off'")
+        encode = model.encode_text
+        self._reader = Reader(model.vocabulary, lambda texts: encode(texts).sentence) if model.vocabulary else None
         self._texts: OrderedDict[str, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
         self._lock = Lock()
 
@@ -224,12 +227,22 @@ class Segmenter:
         (embedding,) = self.embed([image])
         return stack(list(self.answer(embedding, prompts)))
 
+    def reading(self, text: str) -> str:
+        """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.
+
+        The text itself where there is no such noun or name, and for models that have no ``vocabulary.json``.
+        """
+        if self._reader is None:
+            return text
+        with self._arithmetic():
+            return self._reader(text)
+
     def _encode_texts(self, texts: Sequence[str]) -> TextFeatures:
         """Text features of N prompts; each string goes through the text encoder once."""
         with self._lock:
             new = [text for text in dict.fromkeys(texts) if text not in self._texts]
             if new:
-                fresh = self.model.encode_text(new)
+                fresh = self.model.encode_text([self.reading(text) for text in new])
                 for row, text in enumerate(new):
                     self._texts[text] = (fresh.words[row], fresh.real[row], fresh.sentence[row])
             rows = [self._texts[text] for text in texts]

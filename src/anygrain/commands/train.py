@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -57,6 +58,9 @@ def train(arguments: Sequence[str]) -> int:
     """``anygrain train``."""
     options, config = read_options(arguments)
     from anygrain import hub
+    from anygrain.data.loader import open_sources
+    from anygrain.data.vocabulary import gather
+    from anygrain.models.bert import Bert
     from anygrain.train import checkpoint
     from anygrain.train.trainer import Trainer
 
@@ -70,6 +74,8 @@ def train(arguments: Sequence[str]) -> int:
         return 130
     best = trainer.checkpoints / "best"
     checkpoint.load_weights(best if best.is_dir() else trainer.checkpoints / checkpoint.name_of(step), model)
+    if isinstance(model.text_encoder, Bert):  # CLIP's cosines do not tell near words from others
+        model.vocabulary = gather(chain.from_iterable(open_sources(config.data).values()))
     card = _card(options, config, arguments)
     print(hub.save(model.cpu().eval(), options.out / "model", card=card, storage=options.storage))
     return 0

@@ -48,6 +48,7 @@ from anygrain.models.texts import TextFeatures, Tokenizer, last_real
 if TYPE_CHECKING:
     from anygrain.data.batch import Batch
     from anygrain.resize import Resize
+    from anygrain.vocabulary import Vocabulary
 
 Four = tuple[int, int, int, int]
 ImageEncoderConfig = Annotated[SwinConfig | EfficientNetLiteConfig, Discriminator("kind")]
@@ -245,6 +246,7 @@ class UniLSeg(nn.Module):
         self.image_encoder = Swin(image) if isinstance(image, SwinConfig) else EfficientNetLite(image)
         self.text_encoder = CLIPText(text) if isinstance(text, CLIPTextConfig) else Bert(text)
         self.tokenizer = tokenizer
+        self.vocabulary: Vocabulary | None = None
         channels, dims, words = image.channels, config.level_dims, self.text_encoder.width
         fused = config.fused_levels if config.pre_fusion else ()
         blocks = config.block_levels if config.vision_path else ()
