@@ -210,6 +210,15 @@ def test_boxes_move_and_presence_stays():
     assert known["dog"][0] == "mask"
 
 
+@pytest.mark.parametrize("width", [61, 149, 265])
+def test_photos_that_end_on_half_a_pixel_stay_inside(width):
+    """A row is as wide as the picture, also where half a pixel is rounded up in one and down in the other."""
+    one = painted((384, width), ("dog", (width - 40, 0, width, 384), {}), exhaustive=("dog",))
+    many = [replace(one, id=f"test/{number}") for number in range(4)]
+    result = mosaic(many, np.random.default_rng(0), long_side=576)
+    assert sum(region.category == "dog" for region in result.regions) == 4
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_mosaic_needs_two_to_four_photos(count):
     one = painted((40, 20), ("dog", (0, 0, 10, 40), {}))

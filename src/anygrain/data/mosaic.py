@@ -264,11 +264,12 @@ def _rows(
 ) -> tuple[list[tuple[int, int, int, int]], Size]:
     unit = long_side / max(1.0, sum(heights))
     y = np.round(unit * np.cumsum([0.0, *heights])).astype(int)
-    boxes = []
+    width, boxes = round(unit), []
     for number, row in enumerate(np.split(aspects, np.cumsum(rows)[:-1])):
         x = np.round(unit * heights[number] * np.cumsum([0.0, *row])).astype(int)
+        x[-1] = width  # a sum that is a hair above or below a half would be rounded another way
         boxes += [(int(x0), int(y[number]), int(x1), int(y[number + 1])) for x0, x1 in pairwise(x)]
-    return boxes, (int(y[-1]), round(unit))
+    return boxes, (int(y[-1]), width)
 
 
 # ---------------------------------------------------------------------------------------------------- copy and paste
