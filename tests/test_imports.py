@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("models",),
     ("segmenter", "tiles"),
     ("hub",),
+    ("average",),
     ("outputs", "requests"),
     ("data",),
     ("train",),

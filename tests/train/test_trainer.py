@@ -194,7 +194,8 @@ def test_without_matplotlib_training_goes_on_and_says_what_to_install(data, tmp_
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(data, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_stopping_the_process_group_leaves_a_checkpoint_and_no_traceback(data, tmp_path, number):
     out = tmp_path / "run"
     script = Path(__file__).with_name("tiny_model.py")
     process = subprocess.Popen(
@@ -210,7 +211,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_no_traceback(data, tmp_path):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader's workers get it too
+        os.killpg(process.pid, number)  # as a terminal and a job manager do: the loader's workers get it too
         printed, complaints = process.communicate(timeout=60)
     finally:
         if process.poll() is None:

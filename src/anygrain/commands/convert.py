@@ -1,4 +1,4 @@
-"""``anygrain convert``: official checkpoints to model folders."""
+"""``anygrain convert``: official checkpoints and the mean of several models to model folders."""
 
 from __future__ import annotations
 
@@ -53,6 +53,40 @@ def unilseg(arguments: Sequence[str]) -> int:
         f"# UniLSeg, official weights\n\nConverted from `{options.checkpoint.name}` with anygrain {__version__}; "
         "the numbers are those of the official file. Paper: arXiv 2312.01623. Ask its authors for the terms.\n"
     )
+    print(hub.save(network, options.out, card=card, storage=options.storage))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageOptions:
+    """Make one model of several: each of its weights is the mean of theirs.
+
+    Often better than any of them when one was trained on from another. Look at `anygrain evaluate` before you keep it.
+
+    examples:
+      anygrain convert average runs/part1/model runs/part2/model --out models/mean
+      anygrain convert average nano runs/mine/model runs/mine/model --out models/mean   # one third, two thirds
+    """
+
+    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")]
+    """Two or more: shipped models, folders or org/repo, of one configuration. A model named twice counts twice."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """The folder to make; an older model folder of that name is replaced."""
+    storage: Literal["float32", "float16", "int8"] = "float32"
+    """float32 keeps every bit, float16 halves the file, int8 also stores the text encoder in 8 bits, as `nano` is."""
+
+
+def average(arguments: Sequence[str]) -> int:
+    """``anygrain convert average``."""
+    options = parse(AverageOptions, "convert average", arguments)
+    from anygrain import hub
+    from anygrain.average import average
+
+    check_model_folder(options.out)
+    network = average(options.models)
+    folders = [hub.find(name).resolve() for name in options.models]
+    names = "\n".join(f"- {folder.name} ({hub.fingerprint(folder)})" for folder in folders)
+    card = f"# A mean of models\n\nEvery weight is the mean of these models', by anygrain {__version__}:\n\n{names}\n"
     print(hub.save(network, options.out, card=card, storage=options.storage))
     return 0
 

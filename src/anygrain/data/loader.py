@@ -116,7 +116,10 @@ def batches(dataset: StepDataset, start: int, stop: int, *, workers: int, pin: b
 
 
 def _quiet_worker(_: int) -> None:
-    """Ctrl-C reaches the whole process group, but only the trainer answers it; the trainer ends its workers."""
+    """Ctrl-C and a job manager's SIGTERM reach the whole process group, but only the trainer answers them.
+
+    It ends its workers by their queue; a worker whose trainer is dead ends by itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
