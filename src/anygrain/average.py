@@ -25,14 +25,12 @@ def average(models: Sequence[str | Path]) -> UniLSeg:
         raise ValueError("the mean of one model is that model: name at least two")
     mean = hub.read_model(hub.find(models[0]))
     total = {key: value.double() for key, value in mean.state_dict().items()}
-    vocabularies = [mean.vocabulary]
+    words, vocabularies = _words(mean), [mean.vocabulary]
     for name in models[1:]:  # one beside the mean at a time, so that memory does not grow with their number
         other = hub.read_model(hub.find(name))
         if other.config != mean.config:
             raise ValueError(f"{name}: its configuration is not that of {models[0]}; only like models have a mean")
-        assert other.tokenizer is not None  # every model folder has one
-        assert mean.tokenizer is not None
-        if other.tokenizer.words() != mean.tokenizer.words():
+        if _words(other) != words:
             raise ValueError(f"{name}: its tokenizer is not that of {models[0]}; only like models have a mean")
         for key, value in other.state_dict().items():
             total[key] += value
@@ -41,6 +39,11 @@ def average(models: Sequence[str | Path]) -> UniLSeg:
     mean.load_state_dict({key: (value / len(models)).to(state[key].dtype) for key, value in total.items()})
     mean.vocabulary = _union([vocabulary for vocabulary in vocabularies if vocabulary is not None])
     return mean
+
+
+def _words(model: UniLSeg) -> list[str]:
+    assert model.tokenizer is not None  # every model folder has one
+    return model.tokenizer.words()
 
 
 def _union(vocabularies: Sequence[Vocabulary]) -> Vocabulary | None:

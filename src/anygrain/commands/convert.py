@@ -83,8 +83,8 @@ def average(arguments: Sequence[str]) -> int:
     from anygrain.average import average
 
     check_model_folder(options.out)
-    network = average(options.models)
-    folders = [hub.find(name).resolve() for name in options.models]
+    folders = [hub.find(name).resolve() for name in options.models]  # once: of org/repo it asks the Hub
+    network = average(folders)
     names = "\n".join(f"- {folder.name} ({hub.fingerprint(folder)})" for folder in folders)
     card = f"# A mean of models\n\nEvery weight is the mean of these models', by anygrain {__version__}:\n\n{names}\n"
     print(hub.save(network, options.out, card=card, storage=options.storage))
