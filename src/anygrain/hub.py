@@ -189,16 +189,20 @@ def save(network: UniLSeg, folder: str | Path, *, card: str, storage: Storage = 
     Raises ValueError when the folder holds anything but a model: nothing else is ever deleted.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     with whole_folder(folder) as work:
         _write(network, work, card, storage)
     return folder
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises ValueError when saving a model as ``folder`` would replace anything but a model."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give the name of a folder for the model")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in _FILES) if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name not in _FILES]
+    if names and "model.safetensors" not in names:  # a README.md alone is somebody's own
+        others = names
     if others:
         raise ValueError(f"{folder} holds other things than a model ({others[0]}): choose a new folder")
 

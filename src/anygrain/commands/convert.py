@@ -43,7 +43,7 @@ def unilseg(arguments: Sequence[str]) -> int:
     from anygrain.models.clip_tokenizer import ClipTokenizer
     from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 
-    check_model_folder(options.out)
+    hub.check_replaceable(options.out)
     config = UniLSegConfig.released()
     weights = convert.unilseg(convert.read_official(options.checkpoint), config, where=str(options.checkpoint))
     with torch.device("meta"):
@@ -82,18 +82,10 @@ def average(arguments: Sequence[str]) -> int:
     from anygrain import hub
     from anygrain.average import average
 
-    check_model_folder(options.out)
+    hub.check_replaceable(options.out)
     folders = [hub.find(name).resolve() for name in options.models]  # once: of org/repo it asks the Hub
     network = average(folders)
     names = "\n".join(f"- {folder.name} ({hub.fingerprint(folder)})" for folder in folders)
     card = f"# A mean of models\n\nEvery weight is the mean of these models', by anygrain {__version__}:\n\n{names}\n"
     print(hub.save(network, options.out, card=card, storage=options.storage))
     return 0
-
-
-def check_model_folder(out: Path) -> None:
-    """Refuse to replace anything but a model folder."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "model.safetensors").is_file():
-        raise ValueError(f"{out} holds other things than a model: name a new folder")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: name a new folder")
