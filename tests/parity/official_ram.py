@@ -163,6 +163,7 @@ def arrays_of(model: RAM, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         arrays["logits"] = model(pixels)
     for hook in hooks:
         hook.remove()
+    arrays["dec0/q"] = arrays["dec0/q"].expand(len(pixels), -1, -1)  # made once for all images
     for i, layer in enumerate(model.layers):  # fused in the network: from its queries and keys
         q, k = (arrays[f"dec{i}/{name}"].unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for name in "qk")
         arrays[f"dec{i}/attn"] = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)

@@ -118,7 +118,7 @@ def test_a_folder_of_it_gives_the_official_tags(model, golden, tmp_path):
     without = [tagger.names[index] for index in official_ram.settings()["delete_tag_index"]]
     for row, tags in enumerate(tagger.tags(pictures, without=without)):
         expected = np.flatnonzero(golden["positive"][row])
-        assert len(expected) > 1
+        assert len(expected) > 0
         assert [name for name, _ in tags] == [tagger.names[index] for index in expected]
         np.testing.assert_allclose([score for _, score in tags], golden["prob"][row][expected], atol=1e-5, rtol=0)
     every = {name for tags in tagger.tags(pictures) for name, _ in tags}
