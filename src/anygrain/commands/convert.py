@@ -95,7 +95,7 @@ def ram(arguments: Sequence[str]) -> int:
     from anygrain.models.ram import RAM, RAMConfig
     from anygrain.models.tags import TagList
 
-    check_model_folder(options.out)
+    hub.check_replaceable(options.out)
     config = RAMConfig.released()
     weights = ram(read_official(options.checkpoint, under="model"), config, where=str(options.checkpoint))
     names = _beside(options.checkpoint, options.tags, "ram_tag_list.txt", "--tags")
