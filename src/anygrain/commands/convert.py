@@ -131,8 +131,8 @@ def _origin(path: Path) -> str:
     if what := published(path):
         return f"`{path.name}`, {what}, Apache-2.0"
     warnings.warn(
-        f"{path} is not a file published with RAM: its lines must stand in the order of the checkpoint's tags, "
-        "which nothing can check",
+        f"{path} is not a file published with RAM: its lines must be in the order of the checkpoint's tags, "
+        "which nothing here can check",
         stacklevel=1,
     )
     return f"`{path.name}`, not a file published with RAM: its terms are those of its source"
