@@ -23,6 +23,7 @@ commands:
   convert ram       turn the official RAM checkpoint, a tagger, into a model folder
   convert average   make one model of several
   data build        turn downloaded data sets into shards
+  data convert      turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
   data verify       check shards, byte by byte and mask by mask
   data show         draw random samples of shards on one page
   train             train a model by a recipe

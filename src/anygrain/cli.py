@@ -12,6 +12,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "convert ram": convert.ram,
     "convert average": convert.average,
     "data build": data.build_shards,
+    "data convert": data.convert_dataset,
     "data verify": data.verify_shards,
     "data show": data.show_shards,
     "train": train.train,

@@ -1,4 +1,4 @@
-"""``anygrain data build|verify|show``: shards."""
+"""``anygrain data build|convert|verify|show``: shards."""
 
 from __future__ import annotations
 
@@ -39,6 +39,43 @@ def build_shards(arguments: Sequence[str]) -> int:
     counts = build(options.root, options.out / options.split, options.split, options.source or None)
     for name, count in counts.items():
         print(f"{name}: {count} samples -> {options.out / options.split / name}")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Turn a public data set in its official form into shards: OUT/SPLIT/NAME/000000.tar, each with an index beside it.
+
+    Every shard is checked at the end, and only then takes its place. A conversion that was interrupted goes on where
+    it stopped when the same command is given again. docs/datasets.md says which names there are, and for each where to
+    get it, how its folder looks, and its licence.
+
+    examples:
+      anygrain data convert refcoco refer/data shards --split testA
+      anygrain data convert ade20k_150 downloads shards --split val
+    """
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """The data set, for instance refcoco, refcocog_umd, ade20k_150, davis2017."""
+    root: Annotated[Positional[Path], arg(metavar="ROOT")]
+    """Its folder, as it is unpacked."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder of the shards."""
+    split: str = "train"
+    """Which part, as the data set calls it: train, val, testA ..."""
+    limit: int | None = None
+    """Take only the first samples."""
+
+
+def convert_dataset(arguments: Sequence[str]) -> int:
+    """``anygrain data convert``."""
+    options = parse(ConvertOptions, "data convert", arguments)
+    from anygrain.data.convert import convert
+
+    out = options.out / options.split / options.name
+    done = convert(options.name, options.root, out, options.split, limit=options.limit)
+    earlier = f" ({done.resumed} of them before)" if done.resumed else ""
+    print(f"{options.name} {options.split}: {done.samples} samples{earlier}, {done.regions} regions, checked -> {out}")
     return 0
 
 
