@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
 
 FORMAT_VERSION = 1
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "README.md")
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "trained_on.npy", "README.md")
 ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
 """Names of the models that ship in the package."""
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import torch
 from PIL import Image
 
 from anygrain import hub
+from anygrain.data.readers.files import image_size
 from anygrain.data.readers.pascal import VOC
+from anygrain.data.shards import write_shards
 from anygrain.eval.benchmark import run_benchmark
-from anygrain.types import Mask, Prompt
+from anygrain.types import Mask, Prompt, Sample
 
 
 def png(index) -> bytes:
@@ -59,22 +62,12 @@ def dogs(photos, put):
 
 def test_a_task_from_the_command_line(anygrain, tiny_model, dogs, tmp_path):
     out = tmp_path / "out"
-    command = (
-        "evaluate",
-        "--task",
-        "grefcoco",
-        "--root",
-        tmp_path,
-        "--model",
-        tiny_model,
-        "--device",
-        "cpu",
-        "--out",
-        out,
-    )
-    result = anygrain(*command)
+    options = ("--root", tmp_path, "--model", tiny_model, "--device", "cpu", "--out", out)
+    result = anygrain("evaluate", "--task", "grefcoco", *options)
     assert (result.status, result.err) == (0, "")
-    assert result.out.startswith("grefcoco val, 3 samples, 9 prompts\n\n| figure")
+    assert result.out.startswith(
+        "grefcoco val, 3 samples, 9 prompts\n\nIt is not known whether the model was trained on"
+    )
     report = json.loads((out / "report.json").read_text())
     assert report["figures"]["prompts"] == 9
     assert 0 <= report["figures"]["n_acc"] <= 1
@@ -163,6 +156,56 @@ def test_what_cannot_be_run_ends_with_a_sentence(anygrain, tmp_path):
     assert "refs(unc).p not found under" in said("--task", "refcoco", "--root", tmp_path)  # before a model is loaded
     assert "limit is 0" in said("--task", "refcoco", "--root", tmp_path, "--limit", "0")
     assert "--figures belongs to --data" in said("--task", "refcoco", "--root", tmp_path, "--figures")
+
+
+@pytest.fixture
+def trained(tiny_model, dogs, photos, tmp_path, anygrain):
+    """The small model, "trained" on two photographs, one of them in the benchmark under another name."""
+    model = tmp_path / "trained"
+    shutil.copytree(tiny_model, model)
+    samples = [
+        Sample(
+            id=name, image=photos / f"{name}.jpg", size=image_size(photos / f"{name}.jpg"), regions=(), source="mine"
+        )
+        for name in ("pet", "facade")
+    ]
+    write_shards(samples, tmp_path / "shards" / "mine")
+    result = anygrain("data", "ledger", model, "--shards", tmp_path / "shards")
+    assert (result.status, result.out) == (0, f"2 images added, 2 in all -> {model / 'trained_on.npy'}\n")
+    assert anygrain("data", "ledger", model, "--shards", tmp_path / "shards").out.startswith("0 images added, 2 in all")
+    return model
+
+
+def test_images_of_the_training_are_told_loudly_and_refused_strictly(anygrain, trained, tiny_model, tmp_path):
+    options = ("--task", "grefcoco", "--root", tmp_path, "--device", "cpu", "--out", tmp_path / "out")
+    result = anygrain("evaluate", *options, "--model", trained)
+    assert "WARNING: the model was TRAINED ON 1 of these 3 samples' images." in result.out
+    assert "TRAINED ON 1" in (tmp_path / "out" / "report.md").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["trained_on"] == 1
+    result = anygrain("evaluate", *options, "--model", trained, "--strict")
+    assert result.status == 2
+    assert "trained on the image of grefcoco/COCO_train2014_000000000002" in result.err
+    result = anygrain("evaluate", *options, "--model", trained, "--strict", "--limit", "1")  # the seen one is second
+    assert "None of these images is in the ledger of the model's training." in result.out
+    result = anygrain("evaluate", *options, "--model", tiny_model, "--strict")
+    assert "--strict needs a model with a ledger" in result.err
+
+
+def test_ledgers_of_another_form_are_refused(trained, tmp_path, anygrain):
+    for content in (
+        np.arange(3),
+        np.array([2, 1], np.uint64),
+        np.array([1, 1], np.uint64),
+        np.zeros((2, 2), np.uint64),
+    ):
+        np.save(trained / "trained_on.npy", content)
+        with pytest.raises(ValueError, match=r"trained_on\.npy: not a ledger of images \(sorted uint64\)"):
+            run_benchmark(trained, "grefcoco", tmp_path, device="cpu")
+    (trained / "trained_on.npy").write_bytes(b"no array")
+    with pytest.raises(ValueError, match=r"trained_on\.npy: not a ledger of images"):
+        run_benchmark(trained, "grefcoco", tmp_path, device="cpu")
+    assert "name the shards" in anygrain("data", "ledger", trained).err
+    assert "not a model folder" in anygrain("data", "ledger", tmp_path, "--shards", tmp_path / "shards").err
 
 
 @pytest.mark.slow
