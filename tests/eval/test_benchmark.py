@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from anygrain import hub
+from anygrain.data.ledger import image_hashes
 from anygrain.data.readers.files import image_size
 from anygrain.data.readers.pascal import VOC
 from anygrain.data.shards import write_shards
@@ -160,28 +161,25 @@ def test_what_cannot_be_run_ends_with_a_sentence(anygrain, tmp_path):
 
 @pytest.fixture
 def trained(tiny_model, dogs, photos, tmp_path, anygrain):
-    """The small model, "trained" on two photographs, one of them in the benchmark under another name."""
+    """The small model, "trained" on two photographs: a file of the benchmark under another name, and another file under
+    the public name of one of its images, as resized copies are."""
     model = tmp_path / "trained"
     shutil.copytree(tiny_model, model)
-    samples = [
-        Sample(
-            id=name, image=photos / f"{name}.jpg", size=image_size(photos / f"{name}.jpg"), regions=(), source="mine"
-        )
-        for name in ("pet", "facade")
-    ]
+    files = {"mine/pet": photos / "pet.jpg", "mine/000000000003_jpg.rf.1a2b": photos / "facade.jpg"}
+    samples = [Sample(id=n, image=p, size=image_size(p), regions=(), source="mine") for n, p in files.items()]
     write_shards(samples, tmp_path / "shards" / "mine")
-    result = anygrain("data", "ledger", model, "--shards", tmp_path / "shards")
-    assert (result.status, result.out) == (0, f"2 images added, 2 in all -> {model / 'trained_on.npy'}\n")
-    assert anygrain("data", "ledger", model, "--shards", tmp_path / "shards").out.startswith("0 images added, 2 in all")
+    command = ("data", "ledger", model, "--shards", tmp_path / "shards")
+    assert anygrain(*command).out == f"3 hashes of files and names added, 3 in all -> {model / 'trained_on.npy'}\n"
+    assert anygrain(*command).out.startswith("0 hashes of files and names added, 3 in all")
     return model
 
 
 def test_images_of_the_training_are_told_loudly_and_refused_strictly(anygrain, trained, tiny_model, tmp_path):
     options = ("--task", "grefcoco", "--root", tmp_path, "--device", "cpu", "--out", tmp_path / "out")
     result = anygrain("evaluate", *options, "--model", trained)
-    assert "WARNING: the model was TRAINED ON 1 of these 3 samples' images." in result.out
-    assert "TRAINED ON 1" in (tmp_path / "out" / "report.md").read_text()
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["trained_on"] == 1
+    assert "WARNING: the model was TRAINED ON 2 of these 3 samples' images." in result.out
+    assert "TRAINED ON 2" in (tmp_path / "out" / "report.md").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["trained_on"] == 2
     result = anygrain("evaluate", *options, "--model", trained, "--strict")
     assert result.status == 2
     assert "trained on the image of grefcoco/COCO_train2014_000000000002" in result.err
@@ -224,3 +222,32 @@ def test_two_processes_give_the_same_figures(tiny_model, dogs, tmp_path):
     assert done.stdout.count("grefcoco val, 3 samples, 9 prompts") == 1
     lines = sum(len((tmp_path / "out" / f"predictions.{rank}.jsonl").read_text().splitlines()) for rank in (0, 1))
     assert lines == 9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("refcoco_unc/COCO_train2014_000000217285", "coco/000000217285_jpg.rf.9f"),
+        ("lvis/train2017/000000217285", "coco_instances/000000217285"),
+        ("ade20k_150/ADE_train_00016869", "mine/ADE_train_00016869_small"),
+        ("voc2012/2008_000002", "pascal_part/2008_000002"),
+        ("imagenet/n01440764_18", "partimagenet/n01440764/n01440764_18"),
+        ("sa1b/sa_11", "mine/sa_11"),
+    ],
+)
+def test_images_of_several_sets_share_a_public_name(one, other):
+    hashes = [image_hashes(Sample(id=n, image=n.encode(), size=(1, 1), regions=(), source="x")) for n in (one, other)]
+    assert hashes[0][0] != hashes[1][0]  # other files
+    assert hashes[0][1:] == hashes[1][1:]
+    assert len(hashes[0]) == 2
+
+
+def test_frames_and_own_names_have_no_public_name():
+    for name in (
+        "davis2017/bear/00005",
+        "mine/photo_1234",
+        "phrasecut/2315",
+        "mine/usa_11",
+        "cityscapes/a/a_000000_000019",
+    ):
+        assert len(image_hashes(Sample(id=name, image=b"", size=(1, 1), regions=(), source="x"))) == 1

@@ -107,7 +107,7 @@ def verify_shards(arguments: Sequence[str]) -> int:
 class LedgerOptions:
     """Record in a model folder which images the model was trained on, so that evaluations can tell what it has seen.
 
-    Hashes of the image files are added to MODEL/trained_on.npy.
+    Hashes of the image files and of their public names are added to MODEL/trained_on.npy.
 
     example:
       anygrain data ledger runs/mine/model --shards shards/train --shards shards/pretrain
@@ -127,7 +127,7 @@ def ledger(arguments: Sequence[str]) -> int:
     from anygrain.data.ledger import NAME, add_to_ledger
 
     added, total = add_to_ledger(options.shards, options.model)
-    print(f"{added} images added, {total} in all -> {options.model / NAME}")
+    print(f"{added} hashes of files and names added, {total} in all -> {options.model / NAME}")
     return 0
 
 

@@ -1,14 +1,16 @@
-"""Which images a model was trained on: hashes of their files beside the model, so that a benchmark can tell.
+"""Which images a model was trained on: hashes beside the model, so that a benchmark can tell.
 
-``trained_on.npy`` in a model folder is a sorted uint64 [N]: the first eight bytes of the SHA-256 of each image file.
-The file is compared, not its name or number: RefCOCO's images are found whether training read them as COCO's or as
-RefCOCO's. A picture that was encoded anew (resized, saved again) is another file and is not found.
+``trained_on.npy`` in a model folder is a sorted uint64 [N] of the first eight bytes of SHA-256: of each image file, and
+of its public name where it has one ("coco 217285", whether the file was called 000000217285.jpg or COCO_train2014_...).
+So a picture is found in another data set of the same images, and by its name also when it was resized or saved again.
+A picture that was encoded anew and renamed is not found.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,14 +23,27 @@ from anygrain.types import Sample
 NAME = "trained_on.npy"
 
 
-def image_hash(sample: Sample) -> int:
-    """The first eight bytes of the SHA-256 of the sample's image file."""
+# How the files of sets are called whose images other sets take over.
+PUBLIC_NAMES = {
+    "coco": re.compile(r"(?<!\d)(\d{12})(?!\d)"),
+    "ade20k": re.compile(r"(ADE_(?:train|val)_\d{8})"),
+    "voc": re.compile(r"(?<!\d)(20(?:07|08|09|10|11|12)_\d{6})(?!\d)"),
+    "imagenet": re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})"),
+    "sa1b": re.compile(r"(?<![a-z])(sa_\d+)"),
+}
+
+
+def image_hashes(sample: Sample) -> list[int]:
+    """Of the sample's image file, and of its public name if the sample's id has one."""
     data = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+    stem = sample.id.rpartition("/")[2]
+    found = ((name, pattern.search(stem)) for name, pattern in PUBLIC_NAMES.items())
+    names = [f"{name} {match[1].lstrip('0')}".encode() for name, match in found if match]
+    return [int.from_bytes(hashlib.sha256(content).digest()[:8], "big") for content in (data, *names)]
 
 
 def add_to_ledger(shards: Iterable[str | Path], model: str | Path) -> tuple[int, int]:
-    """Record the images of shard folders in a model folder's ledger; returns images added and images in all.
+    """Record the images of shard folders in a model folder's ledger; returns hashes added and hashes in all.
 
     Raises FileNotFoundError when a folder holds no shards or ``model`` is no model folder.
     """
@@ -48,7 +63,7 @@ def _hashes(shards: Iterable[str | Path]) -> Iterator[int]:
     for folder in shards:
         reader = ShardReader(folder)
         for number in range(len(reader)):
-            yield image_hash(reader[number])
+            yield from image_hashes(reader[number])
         reader.close()
 
 
@@ -68,7 +83,6 @@ def read_ledger(model: str | Path) -> np.ndarray | None:
     return ledger
 
 
-def in_ledger(ledger: np.ndarray, number: int) -> bool:
-    """Whether an image's hash is in a ledger."""
-    place = int(np.searchsorted(ledger, np.uint64(number)))
-    return place < len(ledger) and int(ledger[place]) == number
+def in_ledger(ledger: np.ndarray, sample: Sample) -> bool:
+    """Whether a sample's image is in a ledger, by its file or its public name."""
+    return bool(np.isin(np.array(image_hashes(sample), np.uint64), ledger).any())

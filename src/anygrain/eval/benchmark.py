@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from anygrain import __version__
 from anygrain.data.datasets import DATASETS, read_dataset
 from anygrain.data.labels import open_photo
-from anygrain.data.ledger import image_hash, in_ledger, read_ledger
+from anygrain.data.ledger import in_ledger, read_ledger
 from anygrain.eval.benchmarks import BENCHMARKS
 from anygrain.eval.rules import Answer, Rule
 from anygrain.hub import find
@@ -132,7 +132,7 @@ def run_benchmark(
         lines = None if out is None else stack.enter_context(_predictions(Path(out), rank, world))
         for sample in _progress(first, samples, f"{task} {split}", rank):
             prompts += _one(segmenter, rule, sample, lines)
-            seen += ledger is not None and in_ledger(ledger, image_hash(sample))
+            seen += ledger is not None and in_ledger(ledger, sample)
             counted += 1
     if world > 1:
         rule, counted, prompts, seen = _merged(rule, counted, prompts, seen)
@@ -194,7 +194,7 @@ def _refuse_seen(ledger: np.ndarray | None, samples: Iterator[Sample]) -> None:
             "--strict needs a model with a ledger of its training images: see `anygrain data ledger --help`"
         )
     for sample in samples:
-        if in_ledger(ledger, image_hash(sample)):
+        if in_ledger(ledger, sample):
             raise ValueError(f"the model was trained on the image of {sample.id}; measure it without --strict")
 
 
