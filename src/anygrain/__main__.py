@@ -25,6 +25,7 @@ commands:
   data build        turn downloaded data sets into shards
   data convert      turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
   data verify       check shards, byte by byte and mask by mask
+  data ledger       record in a model folder which images it was trained on
   data show         draw random samples of shards on one page
   train             train a model by a recipe
   evaluate          measure a model on shards

@@ -14,6 +14,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data build": data.build_shards,
     "data convert": data.convert_dataset,
     "data verify": data.verify_shards,
+    "data ledger": data.ledger,
     "data show": data.show_shards,
     "train": train.train,
     "evaluate": evaluate.evaluate,

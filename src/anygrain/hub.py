@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from anygrain.tagger import Tagger
 
 FORMAT_VERSION = 1
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "tags.json", "README.md")
+_FILES = (
+    *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "tags.json", "trained_on.npy"),
+    "README.md",
+)
 ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
 """Names of the models that ship in the package."""
 

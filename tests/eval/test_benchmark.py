@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 from PIL import Image
 
 from anygrain import hub
+from anygrain.data.ledger import image_hashes
+from anygrain.data.readers.files import image_size
 from anygrain.data.readers.pascal import VOC
+from anygrain.data.shards import write_shards
 from anygrain.eval.benchmark import run_benchmark
-from anygrain.types import Mask, Prompt
+from anygrain.types import Mask, Prompt, Sample
 
 
 def png(index) -> bytes:
@@ -59,22 +63,12 @@ def dogs(photos, put):
 
 def test_a_task_from_the_command_line(anygrain, tiny_model, dogs, tmp_path):
     out = tmp_path / "out"
-    command = (
-        "evaluate",
-        "--task",
-        "grefcoco",
-        "--root",
-        tmp_path,
-        "--model",
-        tiny_model,
-        "--device",
-        "cpu",
-        "--out",
-        out,
-    )
-    result = anygrain(*command)
+    options = ("--root", tmp_path, "--model", tiny_model, "--device", "cpu", "--out", out)
+    result = anygrain("evaluate", "--task", "grefcoco", *options)
     assert (result.status, result.err) == (0, "")
-    assert result.out.startswith("grefcoco val, 3 samples, 9 prompts\n\n| figure")
+    assert result.out.startswith(
+        "grefcoco val, 3 samples, 9 prompts\n\nIt is not known whether the model was trained on"
+    )
     report = json.loads((out / "report.json").read_text())
     assert report["figures"]["prompts"] == 9
     assert 0 <= report["figures"]["n_acc"] <= 1
@@ -165,6 +159,53 @@ def test_what_cannot_be_run_ends_with_a_sentence(anygrain, tmp_path):
     assert "--figures belongs to --data" in said("--task", "refcoco", "--root", tmp_path, "--figures")
 
 
+@pytest.fixture
+def trained(tiny_model, dogs, photos, tmp_path, anygrain):
+    """The small model, "trained" on two photographs: a file of the benchmark under another name, and another file under
+    the public name of one of its images, as resized copies are."""
+    model = tmp_path / "trained"
+    shutil.copytree(tiny_model, model)
+    files = {"mine/pet": photos / "pet.jpg", "mine/000000000003_jpg.rf.1a2b": photos / "facade.jpg"}
+    samples = [Sample(id=n, image=p, size=image_size(p), regions=(), source="mine") for n, p in files.items()]
+    write_shards(samples, tmp_path / "shards" / "mine")
+    command = ("data", "ledger", model, "--shards", tmp_path / "shards")
+    assert anygrain(*command).out == f"3 hashes of files and names added, 3 in all -> {model / 'trained_on.npy'}\n"
+    assert anygrain(*command).out.startswith("0 hashes of files and names added, 3 in all")
+    return model
+
+
+def test_images_of_the_training_are_told_loudly_and_refused_strictly(anygrain, trained, tiny_model, tmp_path):
+    options = ("--task", "grefcoco", "--root", tmp_path, "--device", "cpu", "--out", tmp_path / "out")
+    result = anygrain("evaluate", *options, "--model", trained)
+    assert "WARNING: the model was TRAINED ON 2 of these 3 samples' images." in result.out
+    assert "TRAINED ON 2" in (tmp_path / "out" / "report.md").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["trained_on"] == 2
+    result = anygrain("evaluate", *options, "--model", trained, "--strict")
+    assert result.status == 2
+    assert "trained on the image of grefcoco/COCO_train2014_000000000002" in result.err
+    result = anygrain("evaluate", *options, "--model", trained, "--strict", "--limit", "1")  # the seen one is second
+    assert "None of these images is in the ledger of the model's training." in result.out
+    result = anygrain("evaluate", *options, "--model", tiny_model, "--strict")
+    assert "--strict needs a model with a ledger" in result.err
+
+
+def test_ledgers_of_another_form_are_refused(trained, tmp_path, anygrain):
+    for content in (
+        np.arange(3),
+        np.array([2, 1], np.uint64),
+        np.array([1, 1], np.uint64),
+        np.zeros((2, 2), np.uint64),
+    ):
+        np.save(trained / "trained_on.npy", content)
+        with pytest.raises(ValueError, match=r"trained_on\.npy: not a ledger of images \(sorted uint64\)"):
+            run_benchmark(trained, "grefcoco", tmp_path, device="cpu")
+    (trained / "trained_on.npy").write_bytes(b"no array")
+    with pytest.raises(ValueError, match=r"trained_on\.npy: not a ledger of images"):
+        run_benchmark(trained, "grefcoco", tmp_path, device="cpu")
+    assert "name the shards" in anygrain("data", "ledger", trained).err
+    assert "not a model folder" in anygrain("data", "ledger", tmp_path, "--shards", tmp_path / "shards").err
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same_figures(tiny_model, dogs, tmp_path):
     alone = run_benchmark(tiny_model, "grefcoco", tmp_path, device="cpu")
@@ -181,3 +222,32 @@ def test_two_processes_give_the_same_figures(tiny_model, dogs, tmp_path):
     assert done.stdout.count("grefcoco val, 3 samples, 9 prompts") == 1
     lines = sum(len((tmp_path / "out" / f"predictions.{rank}.jsonl").read_text().splitlines()) for rank in (0, 1))
     assert lines == 9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("refcoco_unc/COCO_train2014_000000217285", "coco/000000217285_jpg.rf.9f"),
+        ("lvis/train2017/000000217285", "coco_instances/000000217285"),
+        ("ade20k_150/ADE_train_00016869", "mine/ADE_train_00016869_small"),
+        ("voc2012/2008_000002", "pascal_part/2008_000002"),
+        ("imagenet/n01440764_18", "partimagenet/n01440764/n01440764_18"),
+        ("sa1b/sa_11", "mine/sa_11"),
+    ],
+)
+def test_images_of_several_sets_share_a_public_name(one, other):
+    hashes = [image_hashes(Sample(id=n, image=n.encode(), size=(1, 1), regions=(), source="x")) for n in (one, other)]
+    assert hashes[0][0] != hashes[1][0]  # other files
+    assert hashes[0][1:] == hashes[1][1:]
+    assert len(hashes[0]) == 2
+
+
+def test_frames_and_own_names_have_no_public_name():
+    for name in (
+        "davis2017/bear/00005",
+        "mine/photo_1234",
+        "phrasecut/2315",
+        "mine/usa_11",
+        "cityscapes/a/a_000000_000019",
+    ):
+        assert len(image_hashes(Sample(id=name, image=b"", size=(1, 1), regions=(), source="x"))) == 1

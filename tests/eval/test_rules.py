@@ -1,5 +1,7 @@
 """What benchmarks ask and how they count: answers are given by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -163,3 +165,13 @@ def test_every_benchmark_has_a_data_set_and_a_note(name):
     assert set(benchmark.splits) <= set(DATASETS[name].splits)
     assert benchmark.notes
     assert benchmark.rule().compute() == {}
+
+
+def test_the_pages_name_every_data_set_and_every_benchmark():
+    docs = Path(__file__).parents[2] / "docs"
+    sets, tasks = ((docs / name).read_text().split("\n## ")[0] for name in ("datasets.md", "benchmarks.md"))
+    for name, dataset in DATASETS.items():
+        (line,) = (line for line in sets.splitlines() if line.startswith("|") and f"`{name}`" in line)
+        assert all(split in line for split in dataset.splits)
+    for name in BENCHMARKS:
+        assert sum(line.startswith("|") and f"`{name}`" in line for line in tasks.splitlines()) == 1

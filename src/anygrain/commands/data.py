@@ -1,4 +1,4 @@
-"""``anygrain data build|convert|verify|show``: shards."""
+"""``anygrain data build|convert|verify|ledger|show``: shards."""
 
 from __future__ import annotations
 
@@ -101,6 +101,34 @@ def verify_shards(arguments: Sequence[str]) -> int:
     problems = verify(options.folder)
     print("\n".join(problems) or f"{options.folder}: whole")
     return 1 if problems else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerOptions:
+    """Record in a model folder which images the model was trained on, so that evaluations can tell what it has seen.
+
+    Hashes of the image files and of their public names are added to MODEL/trained_on.npy.
+
+    example:
+      anygrain data ledger runs/mine/model --shards shards/train --shards shards/pretrain
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """The model folder."""
+    shards: Annotated[Many, arg(metavar="DIR")] = ()
+    """A folder with shards in it, at any depth, once for each."""
+
+
+def ledger(arguments: Sequence[str]) -> int:
+    """``anygrain data ledger``."""
+    options = parse(LedgerOptions, "data ledger", arguments)
+    if not options.shards:
+        raise ValueError("name the shards that the model was trained on: --shards DIR, once for each folder")
+    from anygrain.data.ledger import NAME, add_to_ledger
+
+    added, total = add_to_ledger(options.shards, options.model)
+    print(f"{added} hashes of files and names added, {total} in all -> {options.model / NAME}")
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,8 @@ class EvaluateOptions:
     """Photos of each source, evenly spaced, or the first of a benchmark; by default all."""
     overlays: int = 12
     """How many of the worst and of the random answers of each source the page shows."""
+    strict: bool = False
+    """Refuse a benchmark when the model was trained on one of its images, or when that is not known."""
     figures: bool = False
     """Also measure the table of target figures: referring, video, human phrases, paraphrases, unseen words and more."""
     device: str = "auto"
@@ -93,6 +95,7 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
         limit=options.limit,
         device=options.device,
         threshold=options.threshold,
+        strict=options.strict,
     )
     if int(os.environ.get("RANK", 0)) == 0:
         print(report)

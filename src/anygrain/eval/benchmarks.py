@@ -42,7 +42,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         "By ReLA; figures named lisa_ by LISA. A mask that is called absent is empty here, also in cIoU's union.",
     ),
     "phrasecut": Benchmark(("test", "val"), _REFCOCO, "giou is PhraseCut's mean IoU, ciou its cumulative IoU."),
-    "ref_davis": Benchmark(("val",), VideoRule, f"{_VIDEO} The four expressions of an object weigh alike."),
+    "ref_davis": Benchmark(
+        ("val",),
+        VideoRule,
+        f"{_VIDEO} The four expressions of an object weigh alike. Masks of two objects may overlap: in ReferFormer's "
+        "script the highest probability takes a pixel.",
+    ),
     "mevis": Benchmark(("valid_u",), VideoRule, f"{_VIDEO} valid_u, not the server's valid."),
     "ade20k_150": Benchmark(("val",), LabelMapRule, f"{_MAP} 0 (other) is ignored."),
     "voc2012": Benchmark(("val",), partial(LabelMapRule, True), f"{_MAP} 20 categories and background; rim ignored."),
