@@ -24,6 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("average",),
     ("outputs", "requests"),
     ("data",),
+    ("annotate",),
     ("train",),
     ("recipes",),
     ("eval",),
