@@ -15,10 +15,14 @@ from anygrain.data.synonyms import SYNONYMS
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetNames:
-    """names: of class 0 to 999, as WordNet has them ("Pembroke"). everyday: the word people use ("dog")."""
+    """names: of class 0 to 999, as WordNet has them ("Pembroke"). everyday: the word people use ("dog").
+
+    scenes: pairs of everyday words, and the names worth asking for where one of them is seen.
+    """
 
     names: tuple[str, ...]
     everyday: tuple[str, ...]
+    scenes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -37,7 +41,8 @@ def imagenet_names() -> ImageNetNames:
             first, _, last = run.partition("-")
             for number in range(int(first), int(last or first) + 1):
                 everyday[number] = word
-    return ImageNetNames(names=names, everyday=tuple(everyday))
+    scenes = tuple((tuple(scene["words"]), tuple(scene["names"])) for scene in values["scenes"].values())
+    return ImageNetNames(names=names, everyday=tuple(everyday), scenes=scenes)
 
 
 def more_general(name: str) -> Iterator[str]:
@@ -66,6 +71,11 @@ def plain(name: str) -> str:
         if way in _names_of_synonyms():
             return _names_of_synonyms()[way]
     return word if word in _kept_plurals() else _singular(word)
+
+
+def same(name: str, other: str) -> bool:
+    """Whether two names say the same: the aeroplane is an airplane."""
+    return plain(name) == plain(other)
 
 
 def compatible(name: str, other: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from anygrain.annotate.step import Teacher
-from anygrain.types import Region
+from anygrain.types import Region, Sample
 
 
 def trace(
@@ -24,3 +25,12 @@ def trace(
     if score is not None:
         words.append(f"{score:.3f}")
     return replace(region, origin={**region.origin, "step": step, step: " ".join(words)}, **fields)
+
+
+def changed(sample: Sample, regions: Iterable[Region]) -> Sample:
+    """The sample with other regions. A category that lost a region is no longer exhaustively annotated."""
+    regions = tuple(regions)
+    before = Counter(region.category for region in sample.regions)
+    after = Counter(region.category for region in regions)
+    lost = {category for category, count in before.items() if category is not None and after[category] < count}
+    return replace(sample, regions=regions, exhaustive=sample.exhaustive - lost)

