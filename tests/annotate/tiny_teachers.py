@@ -10,7 +10,7 @@ import transformers
 
 
 def bert_tokenizer(folder: Path) -> None:
-    """BERT's ids for what Grounding DINO treats specially: [CLS] 101, [SEP] 102, "." 1012, "?" 1029; letters for the rest."""
+    """BERT's ids for what Grounding DINO treats specially ([CLS] 101, [SEP] 102, "." 1012, "?" 1029), and letters."""
     words = [f"[w{i}]" for i in range(1100)]
     words[0] = "[PAD]"
     words[100], words[101], words[102], words[103] = "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -25,10 +25,22 @@ def bert_tokenizer(folder: Path) -> None:
 
 
 def sam(folder: Path) -> Path:
-    vision = dict(hidden_size=16, output_channels=16, num_hidden_layers=2, num_attention_heads=2, image_size=64)
-    vision |= dict(patch_size=8, global_attn_indexes=[1], window_size=4, mlp_dim=32, num_pos_feats=8)
-    prompt = dict(hidden_size=16, image_size=64, patch_size=8, image_embedding_size=8, mask_input_channels=4)
-    decoder = dict(hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16, num_hidden_layers=2)
+    vision = {
+        "hidden_size": 16,
+        "output_channels": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+    }
+    vision |= {"patch_size": 8, "global_attn_indexes": [1], "window_size": 4, "mlp_dim": 32, "num_pos_feats": 8}
+    prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "image_embedding_size": 8, "mask_input_channels": 4}
+    decoder = {
+        "hidden_size": 16,
+        "mlp_dim": 32,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 16,
+        "num_hidden_layers": 2,
+    }
     config = transformers.SamConfig(
         vision_config=transformers.SamVisionConfig(**vision),
         prompt_encoder_config=transformers.SamPromptEncoderConfig(**prompt),
@@ -38,7 +50,7 @@ def sam(folder: Path) -> Path:
 
 
 def grounding_dino(folder: Path) -> Path:
-    swin = dict(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, image_size=64)
+    swin = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4, "image_size": 64}
     config = transformers.GroundingDinoConfig(
         backbone_config=transformers.SwinConfig(**swin, out_indices=[2, 3, 4]),
         text_config=transformers.BertConfig(
@@ -60,9 +72,27 @@ def grounding_dino(folder: Path) -> Path:
 
 
 def blip(folder: Path) -> Path:
-    text = dict(vocab_size=1100, hidden_size=16, encoder_hidden_size=16, intermediate_size=16, projection_dim=8)
-    text |= dict(num_hidden_layers=1, num_attention_heads=2, bos_token_id=103, sep_token_id=102, eos_token_id=102)
-    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32)
+    text = {
+        "vocab_size": 1100,
+        "hidden_size": 16,
+        "encoder_hidden_size": 16,
+        "intermediate_size": 16,
+        "projection_dim": 8,
+    }
+    text |= {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "bos_token_id": 103,
+        "sep_token_id": 102,
+        "eos_token_id": 102,
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+    }
     config = transformers.BlipConfig(
         text_config=text | {"pad_token_id": 0}, vision_config=vision | {"patch_size": 8}, projection_dim=8
     )
@@ -71,9 +101,21 @@ def blip(folder: Path) -> Path:
 
 
 def clip(folder: Path) -> Path:
-    text = dict(vocab_size=520, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
-    text |= dict(max_position_embeddings=16, bos_token_id=518, eos_token_id=519, pad_token_id=519)
-    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32)
+    text = {
+        "vocab_size": 520,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text |= {"max_position_embeddings": 16, "bos_token_id": 518, "eos_token_id": 519, "pad_token_id": 519}
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+    }
     config = transformers.CLIPConfig(text_config=text, vision_config=vision | {"patch_size": 8}, projection_dim=8)
     _clip_tokenizer(folder)
     return _save(transformers.CLIPModel, config, folder)

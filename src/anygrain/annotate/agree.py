@@ -1,4 +1,4 @@
-"""How far a mask can be believed, without large teachers: two questions that a right answer passes and a guess does not.
+"""How far a mask can be believed, without large teachers: two questions that a guess does not pass.
 
 Does the model give the same mask when it is asked in other words, and when it sees the photograph mirrored? And does an
 ImageNet classifier see the named thing inside the mask, and less of it without?
@@ -7,7 +7,7 @@ ImageNet classifier see the named thing inside the mask, and less of it without?
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from anygrain.annotate.rank import Thresholds, above
 from anygrain.annotate.refer import UniLSegTeacher, inside
 from anygrain.annotate.small import ImageNetClassifier, ImageNetTeacher
 from anygrain.annotate.step import Worker
-from anygrain.types import ImageEmbedding, Mask, Prompt, Region, Sample
+from anygrain.types import ImageEmbedding, Prompt, Region, Sample
 
 if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
@@ -37,8 +37,8 @@ class Agree:
     """
 
     name: ClassVar[str] = "rank"
-    teacher: UniLSegTeacher = UniLSegTeacher()
-    classifier: ImageNetTeacher = ImageNetTeacher()
+    teacher: UniLSegTeacher = field(default_factory=UniLSegTeacher)
+    classifier: ImageNetTeacher = field(default_factory=ImageNetTeacher)
     threshold: float = 0.3
     thresholds: Thresholds = ()
     doubt: float = 0.05
@@ -100,7 +100,7 @@ def ways_to_say(region: Region) -> tuple[str, ...]:
 def _agreement(
     sample: Sample, embedding: ImageEmbedding, asked: dict[int, tuple[str, ...]], worker: Worker, segmenter: Segmenter
 ) -> dict[int, float]:
-    """For each region by number, the lower of its mean IoU with the paraphrases' masks and of that with the mirror's."""
+    """By region: the lower of its mean IoU with the paraphrases' masks and of that with the mirror's."""
     from PIL import Image
 
     from anygrain.data.transforms import swap_sides

@@ -16,7 +16,6 @@ from anygrain.annotate.step import Worker
 from anygrain.types import Box, Region, Sample
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 

@@ -1,4 +1,4 @@
-"""Teachers from the Hugging Face Hub, or from a folder: their version, and one clear sentence when they cannot be had."""
+"""Teachers from the Hugging Face Hub or from a folder: their version, and one clear sentence when there is none."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class HubTeacher:
         """The sentence that names the teacher, its size, and what can be done."""
         said = str(reason).strip().split("\n")[0].rstrip(".")
         return ValueError(
-            f"the teacher {self.name} ({self.model}, {self.size}) could not be loaded ({said}): give a folder that holds "
-            f"it, let this machine reach the Hub once, {INSTEAD}"
+            f"the teacher {self.name} ({self.model}, {self.size}) could not be loaded ({said}): give a folder that "
+            f"holds it, let this machine reach the Hub once, {INSTEAD}"
         )
 
     def transformers(self) -> Any:

@@ -1,4 +1,4 @@
-"""Routes: the lists of steps from photographs with boxes, with masks or with nothing to triplets (UniLSeg, section 3.3)."""
+"""Routes: the lists of steps from photographs with boxes, masks or nothing to triplets (UniLSeg, section 3.3)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from anygrain.annotate.tidy import Forget, Tidy, Unname
 Route = Literal["boxes", "masks", "none"]
 Teachers = Literal["paper", "small"]
 ALWAYS = ("person",)
-"""What the small route asks of every photograph: the commonest thing in photographs, and ImageNet has no class for it."""
+"""What the small route asks of every photograph: the commonest thing, and ImageNet has no class for it."""
 
 
 def route(name: Route, teachers: Teachers = "small", *, caption_given_masks: bool = False) -> tuple[Step, ...]:
     """The steps of a route, with the paper's teachers or with small ones; change a setting by ``dataclasses.replace``.
 
-    boxes: given boxes become masks and get a caption. masks: what is given is forgotten and the photograph labelled from
-        scratch, as the paper found better. none: nothing is given.
+    boxes: given boxes become masks and get a caption. masks: what is given is forgotten and the photograph labelled
+        from scratch, as the paper found better. none: nothing is given.
     caption_given_masks: for "masks", keep the masks and only name them anew: what the paper tried first and dropped.
     Raises ValueError for another name.
     """

@@ -99,7 +99,7 @@ class ImageNetClassifier:
         return {word: number for number, word in enumerate(self.words)}
 
     def classes(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """RGB pictures, each squashed to the square the network was trained at -> float32 [N, 1000], each row sums to 1."""
+        """RGB pictures, each squashed to the square the network was trained at -> float32 [N, 1000], rows sum to 1."""
         import torch
         from PIL import Image
 

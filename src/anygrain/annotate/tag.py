@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -72,7 +72,7 @@ class Tag:
     """
 
     name: ClassVar[str] = "tag"
-    teacher: Teacher[Tagger] = ImageNetTeacher()
+    teacher: Teacher[Tagger] = field(default_factory=ImageNetTeacher)
     always: tuple[str, ...] = ()
     threshold: float = 0.0
 
@@ -110,7 +110,7 @@ class Name:
     """
 
     name: ClassVar[str] = "name"
-    teacher: ImageNetTeacher = ImageNetTeacher()
+    teacher: ImageNetTeacher = field(default_factory=ImageNetTeacher)
     threshold: float = 0.3
     context: float = 0.1
 

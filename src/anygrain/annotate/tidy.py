@@ -44,7 +44,7 @@ class Unname:
         """None."""
         return ()
 
-    def __call__(self, samples: list[Sample], worker: Worker) -> list[Sample]:
+    def __call__(self, samples: list[Sample], worker: Worker) -> list[Sample]:  # noqa: ARG002  a step's signature
         """Regions keep their place only."""
         return [
             changed(sample, [replace(region, category=None, captions=()) for region in sample.regions])
