@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -56,10 +57,12 @@ class Worker:
     """One process's teachers and photographs. Teachers are loaded on first use and stay; photographs go after each batch.
 
     device: as for ``anygrain.load``.
+    drops: how many regions a step left out for a reason, by (step, reason), since the engine last took the counts.
     """
 
     def __init__(self, device: str = "cpu"):
         self.device = device
+        self.drops: Counter[tuple[str, str]] = Counter()
         self._teachers: dict[Teacher[Any], Any] = {}
         self._images: dict[str, Image.Image] = {}
         self._embeddings: dict[tuple[str, str], ImageEmbedding] = {}
@@ -85,6 +88,10 @@ class Worker:
         fresh = segmenter.embed([self.image(sample) for sample in new]) if new else []
         self._embeddings.update({(sample.id, model): one for sample, one in zip(new, fresh, strict=True)})
         return [self._embeddings[sample.id, model] for sample in samples]
+
+    def drop(self, step: str, reason: str, count: int = 1) -> None:
+        """Say that ``step`` left out ``count`` regions. reason: a few constant words, for the report."""
+        self.drops[step, reason] += count
 
     def forget_photographs(self) -> None:
         """Called by the engine after each batch: memory does not grow with the number of photographs."""
