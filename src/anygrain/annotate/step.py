@@ -81,6 +81,10 @@ class Worker:
             self._images[sample.id] = open_image(sample.image)
         return self._images[sample.id]
 
+    def keep_image(self, sample: Sample, image: Image.Image) -> None:
+        """Called by the engine, which has decoded the photograph already to see whether it can be."""
+        self._images[sample.id] = image
+
     def embeddings(self, samples: list[Sample], segmenter: Segmenter) -> list[ImageEmbedding]:
         """The photographs as ``segmenter`` sees them, encoded once a batch whichever steps ask."""
         model = segmenter.info["fingerprint"]
