@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -142,7 +142,7 @@ class Processes:
                 f"{self._early} worker processes ended by {cause} before their first photograph: probably the teachers "
                 "do not fit into memory; use fewer workers or smaller teachers"
             )
-        print(f"anygrain: warning: a worker process ended by {cause}; its part is done again", file=sys.stderr)
+        warnings.warn(f"a worker process ended by {cause}; its part is done again", stacklevel=1)
 
 
 @dataclass

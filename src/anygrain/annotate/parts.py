@@ -251,8 +251,9 @@ class PartFolder:
             ],
         }
         lines = (json.dumps(config.to_dict(entry), ensure_ascii=False) + "\n" for entry in rejected)
-        write_atomic(self.folder / REJECTED, "".join(lines).encode("utf-8", "replace"))
+        # The manifest first: it is what makes a folder ours.
         write_atomic(self.folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomic(self.folder / REJECTED, "".join(lines).encode("utf-8", "replace"))
         self._written = time.monotonic()
 
 
@@ -275,7 +276,9 @@ def _locked(folder: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise ValueError(f"another `anygrain annotate` is at work in {folder}: wait for it, or name a new folder") from None
+        raise ValueError(
+            f"another `anygrain annotate` is at work in {folder}: wait for it, or name a new folder"
+        ) from None
     return lock
 
 

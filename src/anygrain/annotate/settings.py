@@ -78,4 +78,6 @@ def _plain(value: Any, where: str) -> Any:
         return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ValueError(f"field {where} of a step is a {type(value).__name__}: settings must be plain values or dataclasses")
+    raise ValueError(
+        f"field {where} of a step is a {type(value).__name__}: settings must be plain values or dataclasses"
+    )
