@@ -4,8 +4,8 @@
     python tests/annotate/faults.py --faults "kill -9" --stride 9    # every ninth moment
 
 A moment is the beginning or the end of every call that reads, works or writes. At each one a run in a forked process is
-killed (SIGKILL), or its disk is full from then on (half of what is written arrives), or it is interrupted (Ctrl-C). Then
-it is run again, undisturbed, and what it holds is compared, bit for bit, with a run that was never disturbed. Two runs
+killed (SIGKILL), or its disk is full from then on (half of what is written arrives), or it is interrupted.
+Then it is run again, undisturbed, and what it holds is compared, bit for bit, with a run that was never disturbed. Two runs
 are taken: into a new folder, and into one where a photograph has changed, two have come, and one was rejected.
 """
 
@@ -22,6 +22,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -154,14 +155,14 @@ def every_moment(fault: str, stride: int = 1) -> Iterator[tuple[str, str, int, i
                 place = counting.places[moment]
                 if fault == "full disk" and place not in WRITES:
                     continue
-                status = forked(lambda moment=moment, out=out: run(photos, out, Moments(fault, moment)))
+                status = forked(partial(run, photos, out, Moments(fault, moment)))
                 if fault == "kill -9":
                     assert status == -signal.SIGKILL, (place, status)
                 else:
                     assert status in (0, 1), (place, status)
                 if before is None and list(out.glob("*.tar")):  # what is there already can be read, and is true
                     assert compared(out, expected)[1:] == (0, 0), place
-                assert forked(lambda out=out: run(photos, out)) == 0, place
+                assert forked(partial(run, photos, out)) == 0, place
                 assert not list(problems(out)), place
                 assert len((out / "rejected.jsonl").read_text().splitlines()) == 1, place
                 yield (name, place, *compared(out, expected))

@@ -60,7 +60,9 @@ def test_a_part_says_how_it_was_made_and_the_manifest_lists_them(folder, tmp_pat
     assert parts[0].settings == manifest["settings_digest"]
     keep, found = parts[0].steps["keep"], parts[0].steps["find"]
     assert list(parts[0].steps) == ["open", "find", "keep"]
-    assert found.photos_in == found.photos_out == 4 and found.regions_in == 0 and found.regions_out == keep.regions_in
+    assert found.photos_in == found.photos_out == 4
+    assert found.regions_in == 0
+    assert found.regions_out == keep.regions_in
     assert keep.regions_in - keep.regions_out == keep.dropped.get("too small", 0)
     assert sum(part.steps["keep"].dropped["too small"] for part in parts) > 0
 
@@ -68,7 +70,7 @@ def test_a_part_says_how_it_was_made_and_the_manifest_lists_them(folder, tmp_pat
 def test_a_second_run_takes_only_what_is_new_or_has_changed(folder, tmp_path):
     out = tmp_path / "out"
     run(folder, out, config=EngineConfig(part=4, batch=3, limit=7))
-    before = dict((name, rest) for name, *rest in records(out))
+    before = {name: rest for name, *rest in records(out)}
     assert len(before) == 7
     summary = run(folder, out)
     assert (summary.samples, summary.skipped) == (3, 7)
@@ -118,7 +120,8 @@ def test_a_corrupt_photograph_lands_in_rejected_and_disturbs_no_other(folder, tm
         ("photos/003.jpg", "open", 1),
         ("photos/005.jpg", "open", 1),
     ]
-    assert "damaged or cut short" in lines[0]["reason"] and "is not an image" in lines[1]["reason"]
+    assert "damaged or cut short" in lines[0]["reason"]
+    assert "is not an image" in lines[1]["reason"]
     bad = {"photos/003.jpg", "photos/005.jpg", "photos/007.jpg"}
     assert list(records(tmp_path / "out")) == [row for row in records(tmp_path / "whole") if row[0] not in bad]
     again = run(folder, tmp_path / "out")
@@ -197,7 +200,8 @@ def test_a_step_that_breaks_the_rules_ends_the_run_with_its_name(folder, tmp_pat
         job = Job(steps=(Wrong(how),), batch=10, tries=1)
         photos = open_photos(folder)
         done = list(job.work(Task(number=0, photos=tuple(photos.read(i) for i in range(3))), Worker()))[-1]
-        assert len(done.samples) == 3 and done.steps["wrong"].failures == 1
+        assert len(done.samples) == 3
+        assert done.steps["wrong"].failures == 1
         return
     with pytest.raises(ValueError, match=f"step wrong failed for all 9 photographs of a part.*{sentence}"):
         run(folder, tmp_path / "out", (Wrong(how),), config=whole)
@@ -207,7 +211,7 @@ def test_a_step_that_breaks_the_rules_ends_the_run_with_its_name(folder, tmp_pat
 def test_a_teacher_that_is_not_there_ends_the_run_and_rejects_nobody(folder, tmp_path):
     steps = (Find(level=Missing()),)
     for executor in (None, Processes(1)):
-        with pytest.raises(ValueError, match="teacher missing .* use --teachers small"):
+        with pytest.raises(ValueError, match=r"teacher missing .* use --teachers small"):
             run(folder, tmp_path / "out", steps, executor=executor)
     assert (tmp_path / "out" / "rejected.jsonl").read_text() == ""
 
@@ -234,7 +238,8 @@ def test_nothing_of_a_photograph_stays_in_the_worker_and_each_is_decoded_once(fo
     task = Task(number=0, photos=tuple(photos.read(i) for i in range(10)))
     list(Job(steps=(Find(), Find(), Keep())).work(task, worker))
     assert sorted(opened.values()) == [1] * 10
-    assert not worker._images and not worker._embeddings
+    assert not worker._images
+    assert not worker._embeddings
 
 
 def test_two_processes_make_what_one_makes(folder, tmp_path):
@@ -244,16 +249,17 @@ def test_two_processes_make_what_one_makes(folder, tmp_path):
     assert sorted(records(tmp_path / "two")) == sorted(records(tmp_path / "one"))
 
 
-@pytest.mark.parametrize(("times", "rejected"), [(1, 0), (2, 0), (10**9, 1)])
-def test_a_worker_that_is_killed_is_replaced_and_its_part_done_again(folder, tmp_path, capfd, times, rejected):
+@pytest.mark.parametrize(("times", "rejected"), [(2, 0), (10**9, 1)])
+def test_a_worker_that_is_killed_is_replaced_and_its_part_done_again(folder, tmp_path, times, rejected):
     run(folder, tmp_path / "whole")
     (tmp_path / "flags").mkdir()
     steps = (Find(), Trouble(photo="photos/005.jpg", how="kill", times=times, flags=tmp_path / "flags"), Keep())
-    summary = run(folder, tmp_path / "out", steps, executor=Processes(2))
+    with pytest.warns(UserWarning, match="a worker ended by SIGKILL; its part is done again") as warned:
+        summary = run(folder, tmp_path / "out", steps, executor=Processes(2))
+    assert len(warned) == min(times, 3)
     assert (summary.samples, summary.rejected) == (10 - rejected, rejected)
     expected = [row for row in records(tmp_path / "whole") if not rejected or row[0] != "photos/005.jpg"]
     assert sorted(records(tmp_path / "out")) == sorted(expected)
-    assert capfd.readouterr().err.count("a worker process ended by SIGKILL; its part is done again") == min(times, 3)
     if rejected:
         (line,) = map(json.loads, (tmp_path / "out" / "rejected.jsonl").read_text().splitlines())
         assert (line["id"], line["step"], line["tries"]) == ("photos/005.jpg", "worker", 3)
@@ -277,10 +283,12 @@ def test_shards_keep_ids_sources_and_regions_and_lose_what_is_no_longer_sure(fol
     run(tmp_path / "shards", tmp_path / "out")
     reader = ShardReader(tmp_path / "out")
     assert [(reader[i].id, reader[i].source) for i in range(3)] == [(f"mine/{i}", "mine") for i in range(3)]
-    assert reader[0].regions[0] == Region(mask=whole, category="cat") and len(reader[0].regions) > 1
+    assert reader[0].regions[0] == Region(mask=whole, category="cat")
+    assert len(reader[0].regions) > 1
     assert reader[0].exhaustive == {"dog"}  # steps may have left out a cat
     blind = open_photos(tmp_path / "shards", known=False).read(0)
-    assert blind.open()[0].regions == () and blind.open()[0].exhaustive == frozenset()
+    assert blind.open()[0].regions == ()
+    assert blind.open()[0].exhaustive == frozenset()
 
 
 def test_settings_name_the_place_where_they_differ_and_refuse_what_cannot_be_compared():

@@ -44,9 +44,30 @@ class InProcess:
                     yield event
 
 
-def blamed(task: Task, ids: Iterable[str]) -> Task:
-    """The task again after its worker died with these photographs in hand."""
-    return replace(task, deaths={**task.deaths, **{name: task.deaths.get(name, 0) + 1 for name in ids}})
+class Deaths:
+    """What to do about workers that die."""
+
+    def __init__(self):
+        self._early = 0
+
+    def alive(self) -> None:
+        """A worker has said something."""
+        self._early = 0
+
+    def again(self, task: Task, ids: Iterable[str], cause: str) -> Task:
+        """The task again, after its worker ended by ``cause`` with these photographs in hand.
+
+        Raises ValueError when one worker after the other has died before its first photograph.
+        """
+        ids = tuple(ids)
+        self._early += not ids
+        if self._early >= _EARLY_DEATHS:
+            raise ValueError(
+                f"{self._early} workers ended by {cause} before their first photograph: probably the teachers do not "
+                "fit into memory; use fewer workers or smaller teachers"
+            )
+        warnings.warn(f"a worker ended by {cause}; its part is done again", stacklevel=2)
+        return replace(task, deaths={**task.deaths, **{name: task.deaths.get(name, 0) + 1 for name in ids}})
 
 
 @dataclass
@@ -65,8 +86,7 @@ class Processes:
     def __init__(self, workers: int):
         if workers < 1:
             raise ValueError(f"workers is {workers}; give at least 1")
-        self.workers = workers
-        self._early = 0
+        self.workers, self._deaths = workers, Deaths()
 
     def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[Worked | Done]:
         """See ``Executor``."""
@@ -120,7 +140,7 @@ class Processes:
             return
         if isinstance(event, _Failure):
             raise event.error from RuntimeError(event.text)
-        self._early = 0
+        self._deaths.alive()
         if isinstance(event, Working):
             worker.ids = event.ids
             return
@@ -133,16 +153,9 @@ class Processes:
         worker.pipe.close()
         crew.remove(worker)
         assert worker.task is not None
-        waiting.appendleft(blamed(worker.task, worker.ids))
-        self._early += not worker.ids
         code = worker.process.exitcode
         cause = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
-        if self._early >= _EARLY_DEATHS:
-            raise ValueError(
-                f"{self._early} worker processes ended by {cause} before their first photograph: probably the teachers "
-                "do not fit into memory; use fewer workers or smaller teachers"
-            )
-        warnings.warn(f"a worker process ended by {cause}; its part is done again", stacklevel=1)
+        waiting.appendleft(self._deaths.again(worker.task, worker.ids, cause))
 
 
 @dataclass

@@ -107,7 +107,7 @@ def _read_part(tar: Path) -> Part:
     part = config.from_dict(Part, values, where=str(path))
     if tar.stat().st_size != part.bytes:
         raise ValueError(
-            f"{tar} has {tar.stat().st_size} bytes, but {part.bytes} were committed: remove it, and it is annotated again"
+            f"{tar} has {tar.stat().st_size} bytes, but {part.bytes} were committed: remove it, and it is made again"
         )
     return part
 

@@ -43,7 +43,7 @@ def estimate(photos: Photos, steps: Sequence[Step], config: EngineConfig, *, sam
     for teacher in teachers_of(steps):
         worker.teacher(teacher)
     loading = time.perf_counter() - start
-    done = [event for event in job.work(Task(number=0, photos=tuple(read)), worker) if isinstance(event, Done)][0]
+    done = next(event for event in job.work(Task(number=0, photos=tuple(read)), worker) if isinstance(event, Done))
     spent = sum(count.seconds for count in done.steps.values())
     rows = [["step", "seconds a photo", "share", "regions a photo"]]
     for label, count in done.steps.items():

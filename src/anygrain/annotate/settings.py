@@ -15,7 +15,7 @@ from anygrain.annotate.step import Step, Teacher
 def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
     """``{"steps": [...], "teachers": {name: version}}``, ready for JSON.
 
-    Versions are asked for here, once. Raises ValueError for a field that is no plain value, and what ``version`` raises.
+    Versions are asked for here. Raises ValueError for a field that is no plain value, and what ``version`` raises.
     """
     return {
         "steps": [{"name": step.name} | _plain(step, step.name) for step in steps],

@@ -54,7 +54,7 @@ class Step(Protocol):
 
 
 class Worker:
-    """One process's teachers and photographs. Teachers are loaded on first use and stay; photographs go after each batch.
+    """One process's teachers and photographs. Teachers are loaded once and stay; photographs go after each batch.
 
     device: as for ``anygrain.load``.
     drops: how many regions a step left out for a reason, by (step, reason), since the engine last took the counts.

@@ -21,7 +21,7 @@ class AnnotateOptions:
 
     Work is committed part by part: a run that was stopped, by whatever, goes on with the same command, photographs that
     are there already are passed over, and new ones are added. OUT/rejected.jsonl says which could not be done and why.
-    Look at the result with `anygrain annotate report OUT`, measure it with `anygrain annotate check OUT --truth SHARDS`.
+    `anygrain annotate report OUT` shows the result, `anygrain annotate check OUT --truth SHARDS` measures it.
 
     Exit status: 0 all done; 1 some photographs were rejected; 2 it could not be done; 130 interrupted.
 

@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from pathlib import Path
