@@ -24,6 +24,9 @@ commands:
   data build        turn downloaded data sets into shards
   data verify       check shards, byte by byte and mask by mask
   data show         draw random samples of shards on one page
+  annotate          turn photos with boxes, masks or nothing into shards to train on
+  annotate report   show what annotating has made
+  annotate check    compare annotations with true ones
   train             train a model by a recipe
   evaluate          measure a model on shards
   experiment        train and tabulate what the paper compares: fig5, fig6, table8

@@ -57,7 +57,7 @@ class Step(Protocol):
 
 
 class Worker:
-    """One process's teachers and photographs. Teachers load on first use and stay; photographs go after each batch.
+    """One process's teachers and photographs. Teachers are loaded once and stay; photographs go after each batch.
 
     device: as for ``anygrain.load``.
     drops: how many regions a step left out for a reason, by (step, reason), since the engine last took the counts.
@@ -83,6 +83,10 @@ class Worker:
         if sample.id not in self._images:
             self._images[sample.id] = open_image(sample.image)
         return self._images[sample.id]
+
+    def keep_image(self, sample: Sample, image: Image.Image) -> None:
+        """Called by the engine, which has decoded the photograph already to see whether it can be."""
+        self._images[sample.id] = image
 
     def embeddings(self, samples: list[Sample], segmenter: Segmenter) -> list[ImageEmbedding]:
         """The photographs as ``segmenter`` sees them, encoded once a batch whichever steps ask."""

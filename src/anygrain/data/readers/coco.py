@@ -26,6 +26,15 @@ def read_coco(
     """
     images, path = Path(images), Path(annotations)
     need(images, "the folder of the images")
+    for entry, found, names in read_entries(path):
+        yield _sample(images, path, entry, found, names, source, frozenset(exhaustive))
+
+
+def read_entries(path: Path) -> Iterator[tuple[Mapping[str, Any], list[Mapping[str, Any]], Mapping[int, str]]]:
+    """Each image's entry, its annotations and the names of all categories, sorted by file name.
+
+    Raises FileNotFoundError or ValueError naming the file.
+    """
     table = read_json(path, "a COCO instances JSON")
     if not isinstance(table, dict) or not {"images", "annotations", "categories"} <= table.keys():
         raise ValueError(f"{path}: not a COCO instances JSON; expected the keys images, annotations, categories")
@@ -35,7 +44,7 @@ def read_coco(
         _check(path, annotation, of_image, names)
         of_image[annotation["image_id"]].append(annotation)
     for entry in sorted(table["images"], key=lambda entry: entry["file_name"]):
-        yield _sample(images, path, entry, of_image[entry["id"]], names, source, frozenset(exhaustive))
+        yield entry, of_image[entry["id"]], names
 
 
 def _check(path: Path, annotation: Mapping[str, Any], images: Mapping, names: Mapping) -> None:
@@ -56,7 +65,7 @@ def _sample(
     size = (entry["height"], entry["width"])
     if image_size(file) != size:
         raise ValueError(f"{file}: the image is {image_size(file)} (height, width), but {path} says {size}")
-    regions = (_region(path, annotation, names, size) for annotation in annotations)
+    regions = (read_region(path, annotation, names, size) for annotation in annotations)
     return Sample(
         id=f"{source}/{Path(entry['file_name']).with_suffix('')}",
         image=file,
@@ -67,7 +76,8 @@ def _sample(
     )
 
 
-def _region(path: Path, annotation: Mapping, names: Mapping, size: tuple[int, int]) -> Region | None:
+def read_region(path: Path, annotation: Mapping, names: Mapping, size: tuple[int, int]) -> Region | None:
+    """The Region of an annotation; None when it has no pixel or no segmentation. Raises ValueError naming the file."""
     if not annotation.get("segmentation"):
         return None
     try:
