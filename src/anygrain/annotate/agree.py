@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from anygrain.annotate.names import plain
+from anygrain.annotate.names import imagenet_names, plain
 from anygrain.annotate.origin import changed
 from anygrain.annotate.pictures import crop, only, without
 from anygrain.annotate.rank import Thresholds, above
@@ -32,7 +32,7 @@ class Agree:
     score = score so far x agreement x evidence.
     agreement: the lower of two IoUs with the mask: the mean over paraphrases, and that of the mirrored photograph.
     evidence: of the classifier for the category, inside / (inside + outside + ``doubt``); ``unknown`` for names that
-        ImageNet has no class for.
+        ImageNet has no class for, or too few.
     threshold, thresholds: as in ``Rank``.
     """
 
@@ -66,7 +66,8 @@ class Agree:
         return done
 
     def _evidence(self, sample: Sample, region: Region, worker: Worker, classifier: ImageNetClassifier) -> float:
-        column = classifier.column.get(plain(region.category)) if region.category is not None else None
+        word = None if region.category is None else plain(region.category)
+        column = None if word is None or word in imagenet_names().poor else classifier.column.get(word)
         if column is None or region.mask is None or region.mask.box is None:
             return self.unknown
         image = worker.image(sample)
@@ -138,5 +139,5 @@ def _iou(
             mask = region.mask.to_array() if region.mask is not None else np.zeros_like(array)
             here = array if region.box is None else inside(array, region.box)
             union = np.count_nonzero(mask | here)
-            overlap[number, text] = np.count_nonzero(mask & here) / union if union else 0.0
+            overlap[number, text] = float(np.count_nonzero(mask & here) / union) if union else 0.0
     return overlap

@@ -18,11 +18,13 @@ class ImageNetNames:
     """names: of class 0 to 999, as WordNet has them ("Pembroke"). everyday: the word people use ("dog").
 
     scenes: pairs of everyday words, and the names worth asking for where one of them is seen.
+    poor: words whose classes show only a few kinds of what the word means.
     """
 
     names: tuple[str, ...]
     everyday: tuple[str, ...]
     scenes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    poor: frozenset[str]
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ def imagenet_names() -> ImageNetNames:
             for number in range(int(first), int(last or first) + 1):
                 everyday[number] = word
     scenes = tuple((tuple(scene["words"]), tuple(scene["names"])) for scene in values["scenes"].values())
-    return ImageNetNames(names=names, everyday=tuple(everyday), scenes=scenes)
+    return ImageNetNames(names=names, everyday=tuple(everyday), scenes=scenes, poor=frozenset(values["poor"]))
 
 
 def more_general(name: str) -> Iterator[str]:

@@ -12,9 +12,9 @@ from anygrain.types import Region, Sample
 
 
 def trace(
-    region: Region, step: str, teachers: Iterable[Teacher[Any]] = (), score: float | None = None, **fields: Any
+    region: Region, step: str, teachers: Iterable[Teacher[Any]] = (), sure: float | None = None, **fields: Any
 ) -> Region:
-    """The region with ``fields`` changed and the step written into ``origin``.
+    """The region with ``fields`` changed and the step written into ``origin``, with how sure its teacher was.
 
     ``origin["step"]`` is the last step; under each step's own name stands "teacher@version score", e.g.
     ``{"step": "propose", "detect": "grounding-dino-tiny@a2bb8149 0.482", "propose": "sam-vit-base@70c1a07f 0.951"}``.
@@ -22,8 +22,8 @@ def trace(
     """
     who = " + ".join(f"{teacher.name}@{teacher.version()}" for teacher in teachers)
     words = [who] if who else []
-    if score is not None:
-        words.append(f"{score:.3f}")
+    if sure is not None:
+        words.append(f"{sure:.3f}")
     return replace(region, origin={**region.origin, "step": step, step: " ".join(words)}, **fields)
 
 

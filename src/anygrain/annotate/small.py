@@ -88,8 +88,7 @@ class ImageNetClassifier:
             f"{places[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in state.items() if k.split(".")[0] in places
         }
         head.load_state_dict(ours)
-        self._network = fold_batch_norm(torch.nn.ModuleDict({"encoder": encoder, "head": head}).eval())
-        self._network.to(device).requires_grad_(False)
+        self._encoder, self._head = (fold_batch_norm(part.eval()).to(device) for part in (encoder, head))
         self._device, self.sure, self.scene = device, sure, scene
         self.words = imagenet_names().words
 
@@ -108,8 +107,8 @@ class ImageNetClassifier:
             batch = [i.resize((SIDE, SIDE), Image.Resampling.BICUBIC) for i in images[start : start + _BATCH]]
             pixels = torch.from_numpy(np.stack([np.asarray(image) for image in batch])).to(self._device)
             with torch.inference_mode():
-                maps = self._network["encoder"]((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
-                rows.append(self._network["head"](maps[3]).softmax(1).cpu().numpy())
+                maps = self._encoder((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
+                rows.append(self._head(maps[3]).softmax(1).cpu().numpy())
         return np.concatenate(rows) if rows else np.zeros((0, 1000), np.float32)
 
     def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:

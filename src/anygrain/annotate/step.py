@@ -17,14 +17,17 @@ Loaded = TypeVar("Loaded", covariant=True)
 
 
 class Teacher(Hashable, Protocol[Loaded]):
-    """Settings of a teacher: a frozen dataclass. Equal settings share one loaded teacher in a worker.
+    """Settings of a teacher: a frozen dataclass. Equal settings share one loaded teacher in a worker."""
 
-    name: what messages and ``origin`` call it, e.g. "sam-vit-base".
-    size: what loading it costs for the first time, e.g. "375 MB from the Hub", for messages and ``--dry-run``.
-    """
+    @property
+    def name(self) -> str:
+        """What messages and ``origin`` call it, e.g. "sam-vit-base"."""
+        ...
 
-    name: str
-    size: str
+    @property
+    def size(self) -> str:
+        """What loading it costs for the first time, e.g. "375 MB from the Hub", for messages and ``--dry-run``."""
+        ...
 
     def version(self) -> str:
         """Identifies the weights without loading them, e.g. a Hub revision or a model's fingerprint."""

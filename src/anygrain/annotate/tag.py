@@ -52,7 +52,8 @@ class RamTeacher:
         """Read the model folder."""
         import anygrain
 
-        return anygrain.load_tagger(self._folder(), device=device)
+        folder = self._folder()
+        return anygrain.load_tagger(folder, device=device)
 
     def _folder(self) -> Path:
         if not Path(self.model).is_dir():
