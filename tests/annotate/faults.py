@@ -4,9 +4,9 @@
     python tests/annotate/faults.py --faults "kill -9" --stride 9    # every ninth moment
 
 A moment is the beginning or the end of every call that reads, works or writes. At each one a run in a forked process is
-killed (SIGKILL), or its disk is full from then on (half of what is written arrives), or it is interrupted.
-Then it is run again, undisturbed, and what it holds is compared, bit for bit, with a run that was never disturbed. Two runs
-are taken: into a new folder, and into one where a photograph has changed, two have come, and one was rejected.
+killed (SIGKILL), or its disk is full from then on (half of what is written arrives), or it is interrupted. Then it is
+run again, undisturbed, and what it holds is compared, bit for bit, with a run that was never disturbed. Two runs are
+taken: into a new folder, and into one where a photograph has changed, two have come, and one was rejected.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ import io
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
+from anygrain.annotate.origin import changed
 from anygrain.annotate.step import Worker
 from anygrain.data.shards import ShardReader
 from anygrain.types import Mask, Region, Sample
@@ -68,7 +69,7 @@ class Find:
             for name, mask in masks.items()
             if mask.any()
         ]
-        return replace(sample, regions=(*sample.regions, *found))
+        return changed(sample, (*sample.regions, *found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Keep:
         for sample in samples:
             kept = tuple(r for r in sample.regions if r.score is None or r.score >= self.share)
             worker.drop(self.name, "too small", len(sample.regions) - len(kept))
-            out.append(replace(sample, regions=kept))
+            out.append(changed(sample, kept))
         return out
 
 

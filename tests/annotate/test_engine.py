@@ -266,7 +266,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_part_done_again(folder, tmp
         assert "the worker died 3 times with it in hand" in line["reason"]
 
 
-def test_shards_keep_ids_sources_and_regions_and_lose_what_is_no_longer_sure(folder, tmp_path):
+def test_shards_keep_ids_sources_and_regions_unless_nothing_is_to_be_known(folder, tmp_path):
     whole = Mask.from_array(np.ones((48, 48), bool))
     samples = [
         Sample(
@@ -285,7 +285,7 @@ def test_shards_keep_ids_sources_and_regions_and_lose_what_is_no_longer_sure(fol
     assert [(reader[i].id, reader[i].source) for i in range(3)] == [(f"mine/{i}", "mine") for i in range(3)]
     assert reader[0].regions[0] == Region(mask=whole, category="cat")
     assert len(reader[0].regions) > 1
-    assert reader[0].exhaustive == {"dog"}  # steps may have left out a cat
+    assert reader[0].exhaustive == {"cat", "dog"}  # no cat was left out
     blind = open_photos(tmp_path / "shards", known=False).read(0)
     assert blind.open()[0].regions == ()
     assert blind.open()[0].exhaustive == frozenset()

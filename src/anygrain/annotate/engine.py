@@ -21,7 +21,7 @@ from anygrain.annotate.step import Step
 from anygrain.annotate.work import OPEN, Done, Job, Task, Worked
 from anygrain.data.shards import key_of
 
-_SAMPLE_OF_FAILURE = 8  # a part of as many photographs that all fail in one step: the step is wrong, not they
+_SAMPLE_OF_FAILURE = 4  # a part of as many photographs that all fail in one step: the step is wrong, not they
 
 
 @dataclass(frozen=True, kw_only=True)

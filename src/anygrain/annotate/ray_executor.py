@@ -1,13 +1,15 @@
 """Parts worked on by Ray actors, on this machine or a cluster (extra: ``pip install 'anygrain[ray]'``).
 
-Each actor holds its teachers and streams what happens in its part. The stream waits until every event has been taken:
-so this process knows what an actor had in hand when it died, and no actor runs ahead of what can be committed. Only this
-process reads photographs and writes parts, hence no file system has to be shared.
+Each actor holds its teachers and streams what happens in its part. The stream waits until every event has been taken, so
+this process knows what an actor had in hand when it died, and no actor runs ahead of what can be committed. Only this
+process reads photographs and writes parts: no file system has to be shared.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ class RayActors:
         mine = not ray.is_initialized()
         if mine:
             self._connect(ray)
+        self.workers = self._room(ray)
         source, waiting = iter(tasks), deque[Task]()
         crew: list[_Actor] = []
         try:
@@ -62,16 +65,22 @@ class RayActors:
                 reason = " ".join(str(error).split())[:300]
                 raise ValueError(f"there is no Ray cluster at {self.address}: {reason}") from None
             return
-        path = {"env_vars": {"PYTHONPATH": ":".join(entry for entry in sys.path if entry)}}
-        options = {"num_gpus": self.gpus * self.workers} if self.gpus else {}
-        ray.init(
-            num_cpus=max(1, round(self.cpus * self.workers + 0.5)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=path,
-            **options,
-        )
+        path = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=path)
+
+    def _room(self, ray: Any) -> int:
+        """How many workers there is room for, at most those asked for: an actor without room would wait for ever."""
+        there = ray.cluster_resources()
+        needs = {"CPU": self.cpus, "GPU": self.gpus}
+        room = min([self.workers, *(int(there.get(name, 0) / need) for name, need in needs.items() if need)])
+        if room < 1:
+            raise ValueError(
+                f"Ray has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} accelerators, too few for a worker of "
+                f"{self.cpus:g} and {self.gpus:g}: ask for less with --cpus and --gpus"
+            )
+        if room < self.workers:
+            warnings.warn(f"Ray has room for {room} workers of the {self.workers} asked for", stacklevel=2)
+        return room
 
     def _give_out(self, ray: Any, job: Job, source: Iterator[Task], waiting: deque[Task], crew: list[_Actor]) -> bool:
         """A task for every actor that has none; whether anyone is at work."""

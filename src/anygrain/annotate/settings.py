@@ -18,7 +18,10 @@ def settings_of(steps: Sequence[Step]) -> dict[str, Any]:
     Versions are asked for here. Raises ValueError for a field that is no plain value, and what ``version`` raises.
     """
     return {
-        "steps": [{"name": step.name} | _plain(step, step.name) for step in steps],
+        "steps": [
+            {"name": step.name, "teachers": [teacher.name for teacher in step.teachers]} | _plain(step, step.name)
+            for step in steps
+        ],
         "teachers": {teacher.name: teacher.version() for teacher in teachers_of(steps)},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,12 +138,11 @@ class Job:
         for sample, image in batch:
             worker.keep_image(sample, image)
         samples = [sample for sample, _ in batch]
-        known = {sample.id: {region.category for region in sample.regions} for sample in samples}
         for label, step in zip(labels_of(self.steps), self.steps, strict=True):
             if samples:
                 samples = yield from self._through(label, step, samples, worker, done)
         worker.forget_photographs()
-        done.samples += [_honest(sample, known[sample.id]) for sample in samples]
+        done.samples += samples
         yield Worked(len(batch), sum(len(sample.regions) for sample in samples))
 
     def _through(
@@ -207,11 +206,6 @@ def _check(step: Step, samples: Sequence[Sample], out: Sequence[Sample]) -> None
                     f"step {step.name} made a mask of size {region.mask.size} with {region.mask.area} pixels for "
                     f"{before.id} of size {after.size}; masks have the photograph's size and at least one pixel"
                 )
-
-
-def _honest(sample: Sample, known: set[str | None]) -> Sample:
-    """What every occurrence of was marked stays so only where there was none: steps may have left regions out."""
-    return replace(sample, exhaustive=frozenset(name for name in sample.exhaustive if name not in known))
 
 
 def _rejected(sample: Sample, label: str, error: Exception | None, tries: int) -> Rejected:

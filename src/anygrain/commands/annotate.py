@@ -37,9 +37,9 @@ class AnnotateOptions:
     """A folder of photographs at any depth, shards, or a COCO JSON with boxes or masks."""
     out: Annotated[Path, arg(metavar="OUT")]
     """The folder of the new shards; name the same again to go on or to add to it."""
-    route: Annotated[str, arg(metavar="boxes|masks|none")] = "none"
+    route: Literal["none", "boxes", "masks"] = "none"
     """What is known beforehand: boxes with names, masks, or nothing (and nothing that is annotated is looked at)."""
-    teachers: Annotated[str, arg(metavar="small|paper")] = "small"
+    teachers: Literal["small", "paper"] = "small"
     """small works on a fresh machine without network; paper loads the paper's, gigabytes of them."""
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the images of a COCO JSON are; by default a folder `images` beside it, or its own folder."""
