@@ -37,7 +37,7 @@ from anygrain.types import Sample
 
 CHOOSE = ("coco", "pets", "horses", "clothing", "camvid")
 REPORT = ("caltech_outlines", "coco_people", "food", "labelmefacade", "sky", "sysu_shapes")
-LOWEST = 0.2  # of the pairs kept for the curves
+LOWEST = 0.3  # of the pairs kept for the curves
 
 
 @dataclass
@@ -60,13 +60,14 @@ class Spread:
         return number * len(self.photos) // len(self)
 
 
-def small(arguments: argparse.Namespace, **changes) -> tuple[Step, ...]:
+def small(arguments: argparse.Namespace) -> tuple[Step, ...]:
     """The small route with nearly every pair kept."""
     steps = []
-    for step in route("none", "small", **changes):
+    for step in route("none", "small"):
         if isinstance(step, (Refer, Agree)):
             step = replace(step, teacher=replace(step.teacher, bf16=arguments.bf16))
-        steps.append(replace(step, threshold=LOWEST, thresholds=()) if isinstance(step, Agree) else step)
+        lowest = {Refer: {"presence": LOWEST}, Agree: {"threshold": LOWEST, "thresholds": ()}}
+        steps.append(replace(step, **lowest.get(type(step), {})))
     return tuple(steps)
 
 
