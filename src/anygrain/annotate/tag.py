@@ -50,10 +50,9 @@ class RamTeacher:
 
     def load(self, device: str) -> Tagger:
         """Read the model folder."""
-        import anygrain
+        from anygrain.hub import load_tagger
 
-        folder = self._folder()
-        return anygrain.load_tagger(folder, device=device)
+        return load_tagger(self._folder(), device=device)
 
     def _folder(self) -> Path:
         if not Path(self.model).is_dir():
