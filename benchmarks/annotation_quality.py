@@ -74,7 +74,7 @@ def small(arguments: argparse.Namespace) -> tuple[Step, ...]:
 def make(arguments, source: str, out: Path, steps: tuple[Step, ...], limit: int | None, known: bool) -> None:
     """Annotate a source's photographs; what is there is skipped."""
     photos = Spread(open_photos(arguments.shards / source, known=known), limit)
-    print(f"{source}: {annotate(photos, out, steps, config=EngineConfig(part=16), progress=True)}", flush=True)
+    print(f"{source}: {annotate(photos, out, steps, config=EngineConfig(part=4), progress=True)}", flush=True)
 
 
 def records(folder: Path) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from anygrain.annotate.caption import BlipTeacher, Caption
 from anygrain.annotate.detect import Detect, GroundingDinoTeacher
-from anygrain.annotate.names import compatible, imagenet_names, same
+from anygrain.annotate.names import compatible, imagenet_names, more_general, plain, same
 from anygrain.annotate.propose import Propose, SamTeacher
 from anygrain.annotate.rank import ClipTeacher, Rank, by_precision, by_quantile
 from anygrain.annotate.refer import Refer, UniLSegTeacher
@@ -288,6 +288,14 @@ def test_the_thousand_names():
 
 def test_which_names_may_stand_together():
     assert same("aeroplane", "all airplanes")
+    assert [plain(name) for name in ("the buses", "wine glasses", "people", "sunglasses", "grass")] == [
+        "bus",
+        "wine glass",
+        "person",
+        "sunglasses",
+        "grass",
+    ]
+    assert list(more_general("jeans")) == ["pants", "clothing"]
     assert not same("dog", "cat")
     assert compatible("jeans", "clothing")
     assert not compatible("jeans", "skirt")
