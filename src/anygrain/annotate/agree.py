@@ -39,7 +39,7 @@ class Agree:
     name: ClassVar[str] = "rank"
     teacher: UniLSegTeacher = field(default_factory=UniLSegTeacher)
     classifier: ImageNetTeacher = field(default_factory=ImageNetTeacher)
-    threshold: float = 0.3
+    threshold: float = 0.45
     thresholds: Thresholds = ()
     doubt: float = 0.05
     unknown: float = 0.6
@@ -55,13 +55,18 @@ class Agree:
         embeddings = worker.embeddings(samples, segmenter)
         done = []
         for sample, embedding in zip(samples, embeddings, strict=True):
-            asked = {n: words for n, region in enumerate(sample.regions) if (words := ways_to_say(region))}
-            agreement = _agreement(sample, embedding, asked, worker, segmenter) if asked else {}
-            scores = {}
-            for number, agreed in agreement.items():
-                region = sample.regions[number]
-                before = 1.0 if region.score is None else region.score
-                scores[number] = before * agreed * self._evidence(sample, region, worker, classifier)
+            threshold = dict(self.thresholds).get(sample.source, self.threshold)
+            scores = {
+                number: (1.0 if region.score is None else region.score)
+                * self._evidence(sample, region, worker, classifier)
+                for number, region in enumerate(sample.regions)
+                if ways_to_say(region)
+            }
+            # Agreement costs most and only lowers a score: what is below the threshold already need not be asked again.
+            asked = {n: ways_to_say(sample.regions[n]) for n, score in scores.items() if score >= threshold}
+            if asked:
+                agreed = _agreement(sample, embedding, asked, worker, segmenter)
+                scores |= {number: scores[number] * agreed[number] for number in asked}
             done.append(changed(sample, above(self, sample, scores, worker)))
         return done
 
