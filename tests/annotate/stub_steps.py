@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,22 @@ class Trouble:
         return samples
 
 
+@dataclass(frozen=True, kw_only=True)
+class Slow:
+    """Takes a while for a batch, so that there is something to kill, and leaves its process's number in ``flags``."""
+
+    name: ClassVar[str] = "slow"
+    flags: Path
+    teachers: ClassVar[tuple] = ()
+
+    def __call__(self, samples: list[Sample], worker: Worker) -> list[Sample]:
+        (self.flags / str(os.getpid())).touch()
+        time.sleep(0.3)
+        return samples
+
+
 STEPS = (Find(), Keep())
+SLOW = (*STEPS, Slow(flags=Path(os.environ.get("FLAGS", "."))))
 
 
 def write_photos(folder: Path, count: int, *, size: int = 48) -> list[str]:

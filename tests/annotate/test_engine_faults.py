@@ -9,7 +9,7 @@ from pathlib import Path
 
 import faults
 import pytest
-from stub_steps import Trouble, records, write_photos
+from stub_steps import records, write_photos
 
 from anygrain.annotate.parts import read_parts
 
@@ -63,23 +63,11 @@ from anygrain.annotate.engine import annotate
 from anygrain.annotate.executors import Processes
 from anygrain.annotate.photos import open_photos
 from faults import CONFIG
-from test_engine_faults import SLOW
+from stub_steps import SLOW
 
 if __name__ == "__main__":
     annotate(open_photos(sys.argv[1]), sys.argv[2], SLOW, config=CONFIG, executor=Processes(2))
 """
-
-
-class Slow(Trouble):
-    """Takes a while, so that there is something to kill, and leaves its process's number."""
-
-    def __call__(self, samples, worker):
-        (self.flags / str(os.getpid())).touch()
-        time.sleep(0.4)
-        return samples
-
-
-SLOW = (*faults.STEPS, Slow(photo="", how="", times=0, flags=Path(os.environ.get("FLAGS", "."))))
 
 
 def test_killing_the_engine_ends_its_processes_and_loses_no_part(tmp_path):

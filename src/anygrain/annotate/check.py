@@ -65,8 +65,9 @@ def judge(predicted: Sample, truth: Sample) -> tuple[list[Pair], list[Wanted]]:
     """Every pair of one photograph, and what it should have had.
 
     A pair is right when its IoU with one true mask of that name, or with the union of them, is at least 0.5. Otherwise
-    it is wrong when every occurrence of its name is annotated (``Sample.exhaustive``) or when it covers a true mask
-    whose name contradicts it ("wolf" on the dog); else the truth does not tell. A more general name on a true mask
+    it is wrong when the photograph truly has something of that name, when every occurrence of the name is annotated
+    (``Sample.exhaustive``), or when it covers a true mask whose name contradicts it ("wolf" on the dog); else the truth
+    does not tell. A more general name on a true mask
     ("animal" on the dog) is not told either. Ignored regions' pixels do not count, on neither side.
     """
     counted = np.ones(truth.size, bool)
@@ -109,7 +110,7 @@ def _judged(
     named = [other for region, other in true if region.category is not None and same(name, region.category)]
     if named and (_iou(mask, np.any(named, 0)) >= OVERLAP or any(_iou(mask, other) >= OVERLAP for other in named)):
         return True
-    if any(same(name, category) for category in exhaustive):
+    if named or any(same(name, category) for category in exhaustive):
         return False
     covered = [region.category for region, other in true if _iou(mask, other) >= OVERLAP]
     return False if any(other is not None and not compatible(name, other) for other in covered) else None

@@ -98,8 +98,9 @@ def annotate(
     fails for every photograph of a part; OSError when a part cannot be written. Parts that were committed stay.
     """
     config, executor = config or EngineConfig(), executor or InProcess()
+    job = config.job(steps)
     with PartFolder(out, settings_of(steps)) as folder:
-        return _Run(photos, folder, config, progress).run(executor, config.job(steps))
+        return _Run(photos, folder, config, progress).run(executor, job)
 
 
 class _Run:

@@ -1,8 +1,8 @@
 """Parts worked on by Ray actors, on this machine or a cluster (extra: ``pip install 'anygrain[ray]'``).
 
-Each actor holds its teachers and streams what happens in its part. The stream waits until every event has been taken, so
-this process knows what an actor had in hand when it died, and no actor runs ahead of what can be committed. Only this
-process reads photographs and writes parts: no file system has to be shared.
+Each actor holds its teachers and streams what happens in its part. The stream waits until every event has been taken:
+so this process knows what an actor had in hand when it died, and no actor runs ahead of what can be committed. Only
+this process reads photographs and writes parts; no file system has to be shared.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class RayActors:
         room = min([self.workers, *(int(there.get(name, 0) / need) for name, need in needs.items() if need)])
         if room < 1:
             raise ValueError(
-                f"Ray has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} accelerators, too few for a worker of "
-                f"{self.cpus:g} and {self.gpus:g}: ask for less with --cpus and --gpus"
+                f"Ray has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} accelerators, too few for a worker "
+                f"of {self.cpus:g} and {self.gpus:g}: ask for less with --cpus and --gpus"
             )
         if room < self.workers:
             warnings.warn(f"Ray has room for {room} workers of the {self.workers} asked for", stacklevel=2)
@@ -141,8 +141,8 @@ class _Held:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.exceptions
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("the Ray executor needs Ray: pip install 'anygrain[ray]'") from None
     return ray
