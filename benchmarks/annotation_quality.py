@@ -6,7 +6,7 @@
 Three parts, each skipped where its photographs are annotated already (so it goes on where it was stopped):
 
 1. The photographs of the sources of ``--choose`` are annotated as if nothing were known, with nearly every pair kept.
-   Precision and recall along the score; the threshold is the lowest from which on precision is ``--wanted``.
+   Precision and recall along the score; the threshold is the lowest at which precision is ``--wanted``.
 2. The same for the sources of ``--report``, at that threshold: has it been chosen too well?
 3. The paper's finding that naming given masks is worse than labelling from scratch: the given masks of ``--given``
    photographs are named by the same classifier, each by its own crop; the share of wrong names is printed beside that
@@ -94,9 +94,8 @@ def judged(arguments, sources, out: Path):
 
 
 def chosen(rows: list[Row], wanted: float) -> float | None:
-    """The threshold at which all sources together have the wanted precision, and each of them has nearly."""
-    own = [(row.threshold, 1.0 if row.precision is None else row.precision) for row in rows if row.source == "all"]
-    return by_precision(own, wanted)
+    """The lowest threshold at which all sources together have the wanted precision."""
+    return by_precision([(row.threshold, row.precision) for row in rows if row.source == "all"], wanted)
 
 
 def given_masks(arguments, sources) -> dict[str, dict[str, float]]:
@@ -137,7 +136,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="photographs a source")
     parser.add_argument("--choose", nargs="+", default=CHOOSE)
     parser.add_argument("--report", nargs="*", default=REPORT)
-    parser.add_argument("--wanted", type=float, default=0.9, help="precision")
+    parser.add_argument("--wanted", type=float, default=0.95, help="precision")
     parser.add_argument("--given", type=int, default=200, help="photographs of part 3")
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()

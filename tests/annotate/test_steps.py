@@ -369,7 +369,7 @@ def test_clip_sees_the_mask_alone_and_sources_have_their_own_threshold():
 def test_thresholds_from_a_quantile_and_from_a_curve():
     scored = [photo(n, [drawn((0, 0, 9, 9), score=n / 10)], source="a" if n < 5 else "b") for n in range(11)]
     assert by_quantile(scored, 0.5) == (("a", pytest.approx(0.2)), ("b", pytest.approx(0.75)))
-    curve = [(0.1, 0.6), (0.5, 0.95), (0.3, 0.85), (0.7, 0.9)]
+    curve = [(0.1, 0.6), (0.5, 0.95), (0.3, 0.85), (0.7, 0.88), (0.9, None)]
     assert by_precision(curve, 0.9) == 0.5
     assert by_precision(curve, 0.8) == 0.3
     assert by_precision(curve, 0.99) is None
