@@ -27,6 +27,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("train",),
     ("recipes",),
     ("eval",),
+    ("annotate",),
     ("experiments",),
     ("commands",),
     ("cli",),

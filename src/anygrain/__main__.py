@@ -27,6 +27,9 @@ commands:
   data verify       check shards, byte by byte and mask by mask
   data ledger       record in a model folder which images it was trained on
   data show         draw random samples of shards on one page
+  annotate          turn photos with boxes, masks or nothing into shards to train on
+  annotate report   show what annotating has made
+  annotate check    compare annotations with true ones
   train             train a model by a recipe
   evaluate          measure a model on shards
   experiment        train and tabulate what the paper compares: fig5, fig6, table8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, experiment, segment, train
+from anygrain.commands import annotate, convert, data, evaluate, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
@@ -16,6 +16,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data verify": data.verify_shards,
     "data ledger": data.ledger,
     "data show": data.show_shards,
+    "annotate report": annotate.report,
+    "annotate check": annotate.check,
+    "annotate": annotate.annotate,
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "experiment": experiment.experiment,
