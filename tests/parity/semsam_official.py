@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from anygrain.models.convert_semantic_sam import semantic_sam, semantic_sam_keys
 from anygrain.models.pixel_decoder import PixelDecoderConfig
 from anygrain.models.semantic_sam import Prompts, SemanticSAM, SemanticSAMConfig
 from anygrain.models.swin import SwinConfig
+from anygrain.segmenter import Segmenter
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity"
 
@@ -88,3 +91,11 @@ def error(actual: torch.Tensor | np.ndarray, expected: np.ndarray) -> float:
     actual = actual.detach().numpy() if isinstance(actual, torch.Tensor) else np.asarray(actual)
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
     return float(np.abs(actual.astype(np.float64) - expected).max())
+
+
+def tiny_segmenter(short_side: int, **options) -> Segmenter:
+    """A Segmenter of the tiny network that brings images to this short side."""
+    network = copy.copy(tiny_network())  # the weights are shared
+    network.config = replace(network.config, input_size=short_side)
+    info = {"name": "tiny", "architecture": "semantic_sam", "fingerprint": "0123456789ab"}
+    return Segmenter(network, info, **options)

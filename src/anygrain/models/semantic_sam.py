@@ -63,6 +63,7 @@ class SemanticSAMConfig:
     levels: the token of each granularity level 1, 2, ... from large to small. A property of the weights: the order
         emerges in training (`anygrain calibrate-levels`); the default is that of the released ones.
     scene, object, part: the levels that these words mean.
+    threshold: probability above which a pixel belongs to the mask.
     word_len: text slots of a name, start and end included.
     templates: name each thing in 81 sentences and take the mean (CLIP's way), or once, by the bare name.
     """
@@ -89,12 +90,39 @@ class SemanticSAMConfig:
     scene: tuple[int, ...] = (1, 2)
     object: tuple[int, ...] = (3,)
     part: tuple[int, ...] = (4, 5, 6)
+    threshold: float = 0.5
     word_len: int = 18
     templates: bool = True
 
     def __post_init__(self):
         if sorted(self.levels) != list(range(self.num_tokens)):
             raise ValueError(f"levels must name each of the {self.num_tokens} tokens once, got {list(self.levels)}")
+        named = sorted([*self.scene, *self.object, *self.part])
+        if named != list(range(1, self.num_tokens + 1)):
+            raise ValueError(f"scene, object and part must share the levels 1 to {self.num_tokens}, got {named}")
+
+    def levels_of(self, granularity: str | int | None) -> tuple[int, ...]:
+        """The levels that a prompt's granularity means: "all" or None for all of them, a word, or a number.
+
+        Raises ValueError for any other.
+        """
+        words = {"all": tuple(range(1, self.num_tokens + 1)), "scene": self.scene, "object": self.object}
+        words["part"] = self.part
+        if granularity is None:
+            return words["all"]
+        if granularity in words:
+            return words[str(granularity)]
+        number = int(granularity) if str(granularity).isdecimal() else 0
+        if number not in words["all"]:
+            raise ValueError(
+                f"granularity must be all, part, object, scene or a level from 1 to {self.num_tokens}, "
+                f"got {granularity!r}"
+            )
+        return (number,)
+
+    def granularity_of(self, level: int) -> str:
+        """The word of a level: "scene", "object" or "part"."""
+        return "scene" if level in self.scene else "object" if level in self.object else "part"
 
     @classmethod
     def released_tiny(cls) -> SemanticSAMConfig:
