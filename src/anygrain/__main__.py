@@ -28,6 +28,7 @@ commands:
   data show         draw random samples of shards on one page
   train             train a model by a recipe
   evaluate          measure a model on shards
+  calibrate-levels  order the masks of a click from large to small, for a retrained Semantic-SAM
   experiment        train and tabulate what the paper compares: fig5, fig6, table8
 
   -h, --help        show this help, or that of a command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, everything, experiment, segment, train
+from anygrain.commands import calibrate, convert, data, evaluate, everything, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
@@ -17,6 +17,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data show": data.show_shards,
     "train": train.train,
     "evaluate": evaluate.evaluate,
+    "calibrate-levels": calibrate.calibrate_levels,
     "experiment": experiment.experiment,
 }
 

@@ -212,12 +212,23 @@ class Segmenter:
 
         categories, part_categories: names of objects and parts to choose from.
         """
-        if not isinstance(self._answers, PointAnswers):
-            raise ValueError(f"model '{self.info['name']}' takes no clicks, so it cannot find everything by a grid")
-        self._check_mine(embedding)
+        answers = self._clickable(embedding)
         if categories or part_categories:
             self._check_kinds(frozenset({"categories"}))
-        return self._answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
+        return answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
+
+    def token_areas(self, embedding: ImageEmbedding, points_per_side: int) -> np.ndarray:
+        """What share of the photo the mask of each token covers, for a grid of clicks: float64 [N, T].
+
+        For models that take points; this is what ``anygrain calibrate-levels`` orders the levels by.
+        """
+        return self._clickable(embedding).token_areas(embedding, EverythingOptions(points_per_side=points_per_side))
+
+    def _clickable(self, embedding: ImageEmbedding) -> PointAnswers:
+        if not isinstance(self._answers, PointAnswers):
+            raise ValueError(f"model '{self.info['name']}' takes no clicks, so a grid of clicks cannot be asked of it")
+        self._check_mine(embedding)
+        return self._answers
 
     def reading(self, text: str) -> str:
         """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.

@@ -324,7 +324,7 @@ class Prediction:
 
     def to_regions(self) -> tuple[Region, ...]:
         """The rows that are present, as regions ready for a Sample."""
-        return tuple(self._region(row) for row in np.flatnonzero(self.present))
+        return tuple(self._region(row) for row in np.flatnonzero(self.present).tolist())
 
     def _region(self, row: int) -> Region:
         text, category = self.prompts[row].text, self.categories[row] if self.categories else None
