@@ -242,6 +242,12 @@ def test_a_name_is_the_mean_of_many_sentences(network):
         assert not torch.allclose(network.encode_names(["dog"])[0], mean)
 
 
+def test_a_name_that_is_too_long_warns(segmenter, embedding):
+    name = "the red car on the left of the dog on the right of the cat of all the people"
+    with pytest.warns(UserWarning, match="is longer than the model's 18 tokens; ignored: '"):
+        list(segmenter.answer(embedding, [click(100, 80, categories=(name,))]))
+
+
 # ----------------------------------------------------------------------------------------------- refusals
 
 OUTSIDE = "lies outside the photo of 240 x 180 pixels"

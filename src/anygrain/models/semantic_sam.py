@@ -14,6 +14,7 @@ S places of all memory levels together, H W map at stride 4. Boxes are (cx, cy, 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -382,7 +383,10 @@ class SemanticSAM(nn.Module):
         return unit(sentence)
 
     def encode_names(self, names: Sequence[str]) -> Tensor:
-        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it."""
+        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it.
+
+        Warns, naming what was cut, when a name by itself is longer than ``word_len`` tokens.
+        """
         from anygrain.models.templates import TEMPLATES
 
         if self.tokenizer is None:
@@ -390,6 +394,9 @@ class SemanticSAM(nn.Module):
         templates = TEMPLATES if self.config.templates else ("{}",)
         rows = []
         for name in names:  # one at a time: 81 sentences are a batch of their own
+            if rest := self.tokenizer.cut(f"{name}.", self.config.word_len):
+                length = self.config.word_len
+                warnings.warn(f"'{name}' is longer than the model's {length} tokens; ignored: '{rest}'", stacklevel=2)
             texts = [template.format(name) for template in templates]
             ids = self.tokenizer(texts, self.config.word_len).to(self.device)
             rows.append(self.encode_tokens(ids).mean(0))
