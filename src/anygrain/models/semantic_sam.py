@@ -311,6 +311,8 @@ class SemanticSAM(nn.Module):
             same time; all must be of one image. By default only the tokens of a prompt look at each other, as in the
             official training and evaluation.
         """
+        if joint and len(prompts.image_index.unique()) > 1:
+            raise ValueError("prompts that see each other must be of one image: decode one image after the other")
         mask_features, values = features
         sizes = self.memory_sizes(mask_features)
         tokens = self.content.weight[0] + self.prompt_types(prompts.types)  # [N, C]
