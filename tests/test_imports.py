@@ -21,7 +21,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("models",),
     ("inference", "tiles", "everything"),
     ("text_answers", "point_answers"),
-    ("segmenter",),
+    ("segmenter", "tagger"),
     ("hub", "released"),
     ("average", "calibrate"),
     ("outputs", "requests"),

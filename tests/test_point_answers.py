@@ -135,6 +135,8 @@ def test_a_mask_in_the_photos_size_is_the_low_one_enlarged(segmenter, embedding)
     expected = embedding.resize.maps_back(answer.low_res_logits)
     sure = np.abs(expected) > 1e-4
     np.testing.assert_array_equal(answer.masks[sure], expected[sure] > 0)
+    probability = segmenter.model.probabilities(torch.from_numpy(answer.low_res_logits), embedding.resize)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------- several clicks

@@ -22,9 +22,12 @@ commands:
   everything        find everything in photos, at any granularity, from a grid of clicks
   convert unilseg   turn an official UniLSeg checkpoint into a model folder
   convert semantic-sam   the same for an official Semantic-SAM checkpoint
+  convert ram       turn the official RAM checkpoint, a tagger, into a model folder
   convert average   make one model of several
   data build        turn downloaded data sets into shards
+  data convert      turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
   data verify       check shards, byte by byte and mask by mask
+  data ledger       record in a model folder which images it was trained on
   data show         draw random samples of shards on one page
   train             train a model by a recipe
   evaluate          measure a model on shards
