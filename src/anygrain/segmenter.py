@@ -266,9 +266,7 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         model=first.model,
         granularity=rows("granularity", ""),
         levels=rows("levels", ()),
-        predicted_iou=None
-        if all(p.predicted_iou is None for p in predictions)
-        else np.concatenate([*map(ious, predictions)]),
+        predicted_iou=np.concatenate([*map(ious, predictions)]) if told else None,
         categories=rows("categories", None),
         part_categories=rows("part_categories", None),
     )
