@@ -29,6 +29,7 @@ from anygrain.models.clip_text import CLIPText, CLIPTextConfig
 from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig
 from anygrain.models.layers import MLP, Attention, FeedForward, map_size, sine, to_tokens
 from anygrain.models.pixel_decoder import DeformableAttention, PixelDecoder, PixelDecoderConfig
+from anygrain.models.semantic_sam_loss import Answers, PromptLossConfig, Targets, prompt_losses
 from anygrain.models.swin import Swin, SwinConfig
 from anygrain.models.texts import Tokenizer, last_real
 from anygrain.types import Size
@@ -66,6 +67,7 @@ class SemanticSAMConfig:
     threshold: probability above which a pixel belongs to the mask.
     word_len: text slots of a name, start and end included.
     templates: name each thing in 81 sentences and take the mean (CLIP's way), or once, by the bare name.
+    loss: how it is trained.
     """
 
     image_encoder: ImageEncoderConfig = field(
@@ -93,6 +95,7 @@ class SemanticSAMConfig:
     threshold: float = 0.5
     word_len: int = 18
     templates: bool = True
+    loss: PromptLossConfig = field(default_factory=PromptLossConfig)
 
     def __post_init__(self):
         if sorted(self.levels) != list(range(self.num_tokens)):
@@ -161,6 +164,20 @@ class LayerOutput(NamedTuple):
     mask_embeds: Tensor
     predicted_iou: Tensor
     boxes: Tensor
+
+
+class NameVectors(NamedTuple):
+    """Unit vectors of texts, [K, E]."""
+
+    vectors: Tensor
+
+
+class TrainingOutput(NamedTuple):
+    """mask_features: [B, mask_dim, H, W]. layers: of all decoder layers, first layer first. names: [O, E], or None."""
+
+    mask_features: Tensor
+    layers: tuple[LayerOutput, ...]
+    names: Tensor | None = None
 
 
 class DecoderLayer(nn.Module):
@@ -365,7 +382,26 @@ class SemanticSAM(nn.Module):
         height, width = map_size(features[0])
         return 2**20 + 2 * 4 * self.config.num_tokens * height * width
 
+    # ------------------------------------------------------------------------------------------------ training
+
+    def loss(self, output: TrainingOutput, batch: Targets) -> dict[str, Tensor]:
+        """Weighted losses by kind; their sum is minimised. See ``semantic_sam_loss``."""
+        objects = batch.object_labels.shape[1]  # the first of the names
+        layers = []
+        for layer in output.layers:
+            answers = Answers(layer)
+            if output.names is not None:
+                states, names = layer.states.float(), output.names.float()
+                logits = self.object_logits(states, names[:objects]), self.part_logits(states, names[objects:])
+                answers = Answers(layer, *logits)
+            layers.append(answers)
+        return prompt_losses(layers, output.mask_features, batch, self.config.loss)
+
     # ------------------------------------------------------------------------------------------------ names
+
+    def encode_text(self, texts: Sequence[str]) -> NameVectors:
+        """K names or sentences, said as they are -> unit vectors [K, E]. Raises ValueError as ``encode_names`` does."""
+        return NameVectors(self.encode_tokens(self._token_ids(texts)))
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Token ids int64 [N, L] -> unit vectors [N, E]. Raises ValueError for a model without a text encoder."""
@@ -378,15 +414,16 @@ class SemanticSAM(nn.Module):
         """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it."""
         from anygrain.models.templates import TEMPLATES
 
+        templates = TEMPLATES if self.config.templates else ("{}",)
+        # One name at a time: 81 sentences are a batch of their own.
+        sentences = ([template.format(name) for template in templates] for name in names)
+        rows = [self.encode_tokens(self._token_ids(texts)).mean(0) for texts in sentences]
+        return F.normalize(torch.stack(rows), dim=-1)
+
+    def _token_ids(self, texts: Sequence[str]) -> Tensor:
         if self.tokenizer is None:
             raise ValueError("this model was built without a tokenizer: load it with anygrain.load, or give token ids")
-        templates = TEMPLATES if self.config.templates else ("{}",)
-        rows = []
-        for name in names:  # one at a time: 81 sentences are a batch of their own
-            texts = [template.format(name) for template in templates]
-            ids = self.tokenizer(texts, self.config.word_len).to(self.device)
-            rows.append(self.encode_tokens(ids).mean(0))
-        return F.normalize(torch.stack(rows), dim=-1)
+        return self.tokenizer(texts, self.config.word_len).to(self.device)
 
     def object_logits(self, states: Tensor, names: Tensor) -> Tensor:
         """How much states [..., C] are objects of names [K, E]: [..., K]."""
