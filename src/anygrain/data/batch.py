@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -74,18 +74,21 @@ class BatchConfig:
         return dataclasses.replace(self, mean=model.mean, std=model.std)
 
 
+T = TypeVar("T", bound="TensorBatch")
+
+
 class TensorBatch:
     """A frozen dataclass of tensors, and of things that stay where they are."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: T, device: torch.device | str) -> T:
         """The same batch with its tensors on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: T) -> T:
         """The same batch in page-locked memory (called by torch's DataLoader)."""
         return self._map(torch.Tensor.pin_memory)
 
-    def _map(self, function: Any) -> Self:
+    def _map(self: T, function: Any) -> T:
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return type(self)(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})
 

@@ -234,16 +234,20 @@ class Trainer:
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}, norm
 
     def _forward(self, batch: Batch | ClickBatch, frozen: bool) -> Any:
-        texts: Any = self.text_cache(batch.texts) if self.text_cache and batch.texts else None
+        texts = self._remembered(batch.texts)
         pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.no_grad() if frozen else nullcontext():
                 features = self.model.encode_image(pixels)
             if texts is None and batch.texts:
                 texts = self.model.encode_text(list(batch.texts))
-            if self.other_texts is not None:
+            if self.other_texts is not None and texts is not None:
                 texts = texts.mixed(self.config.text_mixing, self.other_texts)
             return batch.decode(self.model, features, texts)
+
+    def _remembered(self, texts: tuple[str, ...]) -> Any:
+        """Features of texts by a frozen encoder; None where there are none."""
+        return self.text_cache(texts) if self.text_cache and texts else None
 
     def _training_mode(self, frozen: bool) -> None:
         self.model.train()
