@@ -23,7 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("text_answers", "point_answers"),
     ("segmenter",),
     ("hub", "released"),
-    ("average",),
+    ("average", "calibrate"),
     ("outputs", "requests"),
     ("data",),
     ("train",),

@@ -126,13 +126,13 @@ class PointAnswers:
         return Prediction(
             masks=masks,
             scores=ious.clip(0, 1),
-            present=masks.any((1, 2)),
+            present=np.asarray(masks.any((1, 2))),
             prompts=(prompt,) * len(groups),
             low_res_logits=logits,
             image=embedding.image,
             name=embedding.name,
             model=self.how.info,
-            granularity=tuple(config.granularity_of(levels[group[0]]) for group in groups),
+            granularity=tuple(config.granularity_of(levels[min(group)]) for group in groups),
             levels=tuple(tuple(levels[place] for place in sorted(group)) for group in groups),
             predicted_iou=ious,
             categories=tuple(object_name for object_name, _ in names),
@@ -167,7 +167,7 @@ class PointAnswers:
             return [None] * len(states)
         with self.how.arithmetic(self.model):
             scores, rows = logits_of(states, self._encode(names)).float().sigmoid().max(-1)
-        return [Category(names[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+        return [Category(str(names[row]), score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def _encode(self, names: Sequence[str]) -> Tensor:
         """Unit vectors [K, E]; each name goes through the text encoder once."""
@@ -194,6 +194,18 @@ class PointAnswers:
         source = _ClickedImage(self, embedding, levels, options.joint, names)
         return everything(source, options, {level: self.model.config.granularity_of(level) for level in levels})
 
+    def token_areas(self, embedding: ImageEmbedding, options: EverythingOptions) -> np.ndarray:
+        """Share of the photo inside each token's mask, for every click of the grid: float64 [N, T]."""
+        tokens = self.model.config.num_tokens
+        levels = tuple(range(1, tokens + 1))
+        source = _ClickedImage(self, embedding, levels, options.joint, Prompt(points=((0, 0),)))
+        place = np.argsort(source.tokens)  # of each token among the levels
+        areas = []
+        for _, clicked in source.click(options.grid()):
+            inside = np.concatenate([(logits > 0).mean((1, 2)) for logits in source.logits(clicked.codes)])
+            areas.append(inside.reshape(-1, tokens)[:, place])
+        return np.concatenate(areas)
+
 
 class _ClickedImage:
     """An embedded image as the generator clicks on it. A code is a mask embedding followed by its token's state."""
@@ -217,6 +229,8 @@ class _ClickedImage:
             yield part, Clicked(codes, output.predicted_iou[:, self.tokens].flatten().cpu().numpy())
 
     def logits(self, codes: Tensor) -> Iterator[np.ndarray]:
+        if not len(codes):
+            return
         canvas = self.embedding.resize.canvas
         height, width = self.size
         for part in codes.split(max(1, self.answers.how.memory_limit // (3 * 4 * canvas[0] * canvas[1]))):
@@ -266,7 +280,7 @@ def merge_duplicates(masks: Tensor, ious: Tensor) -> list[list[int]]:
                 break
         else:
             groups.append([row])
-    return sorted(groups, key=lambda group: group[0])
+    return sorted(groups, key=min)
 
 
 def _clipped(box: Sequence[float], embedding: ImageEmbedding) -> tuple[float, float, float, float]:

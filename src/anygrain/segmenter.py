@@ -139,13 +139,16 @@ class Segmenter:
         """
         self._check_mine(embedding)
         for prompt in prompts:
-            if unknown := prompt.kinds - self.model.accepts:
-                raise ValueError(
-                    f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt; it accepts "
-                    f"{', '.join(sorted(self.model.accepts))}"
-                )
+            self._check_kinds(prompt.kinds)
             prompt.check_fits(embedding.resize.source)
         return self._answers.answer(embedding, prompts)
+
+    def _check_kinds(self, kinds: frozenset[str]) -> None:
+        if unknown := kinds - self.model.accepts:
+            raise ValueError(
+                f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt; it accepts "
+                f"{', '.join(sorted(self.model.accepts))}"
+            )
 
     def _check_mine(self, embedding: ImageEmbedding) -> None:
         if embedding.model != self.info["fingerprint"]:
@@ -198,12 +201,34 @@ class Segmenter:
         proposals = self.propose(embedding, EverythingOptions(granularity=granularity, **options))
         return [proposal.to_region(self.info) for proposal in proposals]
 
-    def propose(self, embedding: ImageEmbedding, options: EverythingOptions | None = None) -> list[Proposal]:
-        """``everything`` of an embedded image, with all that is known of each mask."""
+    def propose(
+        self,
+        embedding: ImageEmbedding,
+        options: EverythingOptions | None = None,
+        categories: Sequence[str] = (),
+        part_categories: Sequence[str] = (),
+    ) -> list[Proposal]:
+        """``everything`` of an embedded image, with all that is known of each mask.
+
+        categories, part_categories: names of objects and parts to choose from.
+        """
+        answers = self._clickable(embedding)
+        if categories or part_categories:
+            self._check_kinds(frozenset({"categories"}))
+        return answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
+
+    def token_areas(self, embedding: ImageEmbedding, points_per_side: int) -> np.ndarray:
+        """What share of the photo the mask of each token covers, for a grid of clicks: float64 [N, T].
+
+        For models that take points; this is what ``anygrain calibrate-levels`` orders the levels by.
+        """
+        return self._clickable(embedding).token_areas(embedding, EverythingOptions(points_per_side=points_per_side))
+
+    def _clickable(self, embedding: ImageEmbedding) -> PointAnswers:
         if not isinstance(self._answers, PointAnswers):
-            raise ValueError(f"model '{self.info['name']}' takes no clicks, so it cannot find everything by a grid")
+            raise ValueError(f"model '{self.info['name']}' takes no clicks, so a grid of clicks cannot be asked of it")
         self._check_mine(embedding)
-        return self._answers.propose(embedding, options or EverythingOptions())
+        return self._answers
 
     def reading(self, text: str) -> str:
         """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.

@@ -193,6 +193,10 @@ class DecoderLayer(nn.Module):
         self.ffn = FeedForward(dim, config.ffn_dim)
         self.norm3 = nn.LayerNorm(dim)
 
+    def project_value(self, memory: Tensor) -> Tensor:
+        """Memory [B, S, C] as this layer looks it up [B, S, C]."""
+        return self.cross_attn.project_value(memory)
+
     def forward(
         self,
         tokens: Tensor,
@@ -236,8 +240,8 @@ class SemanticSAM(nn.Module):
         self.box_head = MLP(dim, dim, 4, 3)
         self.mask_head = MLP(dim, dim, config.pixel_decoder.mask_dim, 3)
         self.iou_head = MLP(dim, dim, 1, 3)
-        nn.init.zeros_(self.box_head.layers[-1].weight)
-        nn.init.zeros_(self.box_head.layers[-1].bias)
+        for parameter in self.box_head.layers[-1].parameters():  # at first the reference stays where the prompt is
+            nn.init.zeros_(parameter)
         self.text_encoder: CLIPText | Bert | None = None
         if text is not None:
             self.text_encoder = CLIPText(text) if isinstance(text, CLIPTextConfig) else Bert(text)
@@ -247,6 +251,10 @@ class SemanticSAM(nn.Module):
             self.logit_scale = nn.Parameter(torch.ones(()))
             for projection in (self.object_projection, self.part_projection):
                 nn.init.trunc_normal_(projection, std=0.02)
+
+    @property
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     @property
     def accepts(self) -> frozenset[str]:
@@ -297,8 +305,7 @@ class SemanticSAM(nn.Module):
         if self.config.pixel_decoder.order == "fine_to_coarse":
             levels = levels[::-1]
         memory = torch.cat([to_tokens(level) for level in levels], 1)
-        values = torch.stack([layer.cross_attn.project_value(memory) for layer in self.layers], 1)
-        return mask_features, values
+        return mask_features, torch.stack([layer.project_value(memory) for layer in self._layers], 1)
 
     def memory_sizes(self, mask_features: Tensor) -> list[Size]:
         """(H, W) of the memory's levels from coarse to fine: each is half of the next, rounded up."""
@@ -327,10 +334,10 @@ class SemanticSAM(nn.Module):
         reference = inverse_sigmoid(prompts.boxes).sigmoid()[:, None].expand(-1, self.config.num_tokens, -1)
         attached = reference  # the same numbers, with the gradient to the layer before
         outputs = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._layers):
             positions = self.position_head(self._sine_box(reference))
             tokens = layer(tokens, positions, reference, values[:, number], sizes, prompts.image_index, joint)
-            last = number == len(self.layers) - 1
+            last = number == self.config.num_layers - 1
             if all_layers or last:
                 outputs.append(self._predict(tokens, attached))
             if not last:

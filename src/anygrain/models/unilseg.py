@@ -339,7 +339,7 @@ class UniLSeg(nn.Module):
             presence = self.presence_head(queries[-1], pixel_embedding, logits[-1])
         return DecoderOutput(logits[-1], presence, tuple(logits[:-1]))
 
-    def bytes_per_prompt(self, features: tuple[Tensor, ...]) -> int:
+    def bytes_per_prompt(self, features: Sequence[Tensor]) -> int:
         """What decoding one more prompt takes at most: eight maps at the widest level (measured)."""
         sizes = zip(features, self.config.level_dims, strict=True)
         return 4 * 8 * max(width * feature_map.shape[-2] * feature_map.shape[-1] for feature_map, width in sizes)
