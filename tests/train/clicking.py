@@ -29,6 +29,9 @@ class WordTokenizer:
             row[: len(words) + 1] = torch.tensor([*words, 63])
         return ids
 
+    def cut(self, text, length):
+        return " ".join(text.split()[length - 1 :])
+
 
 def clicking_config(**changes) -> SemanticSAMConfig:
     """Sizes of a tiny network for photos of 64 pixels."""

@@ -14,6 +14,7 @@ S places of all memory levels together, H W map at stride 4. Boxes are (cx, cy, 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from anygrain.vocabulary import Vocabulary
 
 ImageEncoderConfig = Annotated[SwinConfig | EfficientNetLiteConfig, Discriminator("kind")]
-TextEncoderConfig = Annotated[CLIPTextConfig | BertConfig, Discriminator("kind")]
+TextEncoderConfig = Annotated[CLIPTextConfig | BertConfig | None, Discriminator("kind")]
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _EPS = 1e-5  # of the inverse sigmoid
 
@@ -73,7 +74,7 @@ class SemanticSAMConfig:
     image_encoder: ImageEncoderConfig = field(
         default_factory=lambda: SwinConfig(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), drop_path=0.3)
     )
-    text_encoder: TextEncoderConfig | None = None
+    text_encoder: TextEncoderConfig = None
     pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
     input_size: int = 640
     resize: Literal["short", "fit"] = "short"
@@ -327,6 +328,8 @@ class SemanticSAM(nn.Module):
             same time; all must be of one image. By default only the tokens of a prompt look at each other, as in the
             official training and evaluation.
         """
+        if joint and len(prompts.image_index.unique()) > 1:
+            raise ValueError("prompts that see each other must be of one image: decode one image after the other")
         mask_features, values = features
         sizes = self.memory_sizes(mask_features)
         tokens = self.content.weight[0] + self.prompt_types(prompts.types)  # [N, C]
@@ -408,7 +411,7 @@ class SemanticSAM(nn.Module):
 
     def encode_text(self, texts: Sequence[str]) -> NameVectors:
         """K names or sentences, said as they are -> unit vectors [K, E]. Raises ValueError as ``encode_names`` does."""
-        return NameVectors(self.encode_tokens(self._token_ids(texts)))
+        return NameVectors(self.encode_tokens(self._tokenizer()(texts, self.config.word_len).to(self.device)))
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Token ids int64 [N, L] -> unit vectors [N, E]. Raises ValueError for a model without a text encoder."""
@@ -418,19 +421,26 @@ class SemanticSAM(nn.Module):
         return unit(sentence)
 
     def encode_names(self, names: Sequence[str]) -> Tensor:
-        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it."""
+        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it.
+
+        Warns, naming what was cut, when a name by itself is longer than ``word_len`` tokens.
+        """
         from anygrain.models.templates import TEMPLATES
 
+        tokenizer, length = self._tokenizer(), self.config.word_len
         templates = TEMPLATES if self.config.templates else ("{}",)
-        # One name at a time: 81 sentences are a batch of their own.
-        sentences = ([template.format(name) for template in templates] for name in names)
-        rows = [self.encode_tokens(self._token_ids(texts)).mean(0) for texts in sentences]
+        rows = []
+        for name in names:  # one at a time: 81 sentences are a batch of their own
+            if rest := tokenizer.cut(f"{name}.", length):
+                warnings.warn(f"'{name}' is longer than the model's {length} tokens; ignored: '{rest}'", stacklevel=2)
+            ids = tokenizer([template.format(name) for template in templates], length).to(self.device)
+            rows.append(self.encode_tokens(ids).mean(0))
         return F.normalize(torch.stack(rows), dim=-1)
 
-    def _token_ids(self, texts: Sequence[str]) -> Tensor:
+    def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise ValueError("this model was built without a tokenizer: load it with anygrain.load, or give token ids")
-        return self.tokenizer(texts, self.config.word_len).to(self.device)
+        return self.tokenizer
 
     def object_logits(self, states: Tensor, names: Tensor) -> Tensor:
         """How much states [..., C] are objects of names [K, E]: [..., K]."""

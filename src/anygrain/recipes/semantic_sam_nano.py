@@ -25,7 +25,7 @@ from anygrain.train.trainer import TrainConfig
 
 # Photos whose masks were drawn for it. Levels come from bsds500 (several annotators), parts with their wholes from
 # clothing, car_parts and ade20k_sample, names from all the others; frames of few videos count little.
-_WEIGHTS = {
+WEIGHTS = {
     "ade20k_sample": 2.0,
     "bsds500": 40.0,
     "caltech_outlines": 10.0,
@@ -51,9 +51,9 @@ def config(data: Path) -> TrainConfig:
 
     Raises ValueError when none of them is named here.
     """
-    sources = tuple(folder for folder in find_sources(data) if Path(folder).name in _WEIGHTS)
+    sources = tuple(folder for folder in find_sources(data) if Path(folder).name in WEIGHTS)
     if not sources:
-        raise ValueError(f"{data}: holds none of the sources of this recipe ({', '.join(_WEIGHTS)}); build them first")
+        raise ValueError(f"{data}: holds none of the sources of this recipe ({', '.join(WEIGHTS)}); build them first")
     return TrainConfig(
         model=SemanticSAMConfig(
             image_encoder=EfficientNetLiteConfig(),
@@ -72,7 +72,7 @@ def config(data: Path) -> TrainConfig:
             loss=PromptLossConfig(points=1536, objects=1.0, parts=1.0),
         ),
         data=sources,
-        mixture=MixtureConfig(weights=_WEIGHTS).of(sources),
+        mixture=MixtureConfig(weights=WEIGHTS).of(sources),
         batch=ClickConfig(
             # 384 px at inference: a zoom of 1.33 in a square of 288 shows things at that size.
             size=288,
