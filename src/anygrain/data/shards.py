@@ -141,6 +141,10 @@ class ShardReader(Sequence[Sample]):
         """The sample's JSON record alone, without reading its image."""
         return self._record(*self._place(number), number)
 
+    def annotation(self, number: int) -> Sample:
+        """The sample without its image."""
+        return from_record(self.record(number), b"")
+
     def _place(self, number: int) -> tuple[int, int]:
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.folder}: sample {number} asked for, but there are {len(self)}")

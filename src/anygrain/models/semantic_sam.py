@@ -30,6 +30,7 @@ from anygrain.models.clip_text import CLIPText, CLIPTextConfig
 from anygrain.models.convnet import EfficientNetLite, EfficientNetLiteConfig
 from anygrain.models.layers import MLP, Attention, FeedForward, map_size, sine, to_tokens
 from anygrain.models.pixel_decoder import DeformableAttention, PixelDecoder, PixelDecoderConfig
+from anygrain.models.semantic_sam_loss import Answers, PromptLossConfig, Targets, prompt_losses
 from anygrain.models.swin import Swin, SwinConfig
 from anygrain.models.texts import Tokenizer, last_real
 from anygrain.types import Size
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from anygrain.vocabulary import Vocabulary
 
 ImageEncoderConfig = Annotated[SwinConfig | EfficientNetLiteConfig, Discriminator("kind")]
-TextEncoderConfig = Annotated[CLIPTextConfig | BertConfig, Discriminator("kind")]
+TextEncoderConfig = Annotated[CLIPTextConfig | BertConfig | None, Discriminator("kind")]
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _EPS = 1e-5  # of the inverse sigmoid
 
@@ -67,12 +68,13 @@ class SemanticSAMConfig:
     threshold: probability above which a pixel belongs to the mask.
     word_len: text slots of a name, start and end included.
     templates: name each thing in 81 sentences and take the mean (CLIP's way), or once, by the bare name.
+    loss: how it is trained.
     """
 
     image_encoder: ImageEncoderConfig = field(
         default_factory=lambda: SwinConfig(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), drop_path=0.3)
     )
-    text_encoder: TextEncoderConfig | None = None
+    text_encoder: TextEncoderConfig = None
     pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
     input_size: int = 640
     resize: Literal["short", "fit"] = "short"
@@ -94,6 +96,7 @@ class SemanticSAMConfig:
     threshold: float = 0.5
     word_len: int = 18
     templates: bool = True
+    loss: PromptLossConfig = field(default_factory=PromptLossConfig)
 
     def __post_init__(self):
         if sorted(self.levels) != list(range(self.num_tokens)):
@@ -162,6 +165,20 @@ class LayerOutput(NamedTuple):
     mask_embeds: Tensor
     predicted_iou: Tensor
     boxes: Tensor
+
+
+class NameVectors(NamedTuple):
+    """Unit vectors of texts, [K, E]."""
+
+    vectors: Tensor
+
+
+class TrainingOutput(NamedTuple):
+    """mask_features: [B, mask_dim, H, W]. layers: of all decoder layers, first layer first. names: [O, E], or None."""
+
+    mask_features: Tensor
+    layers: tuple[LayerOutput, ...]
+    names: Tensor | None = None
 
 
 class DecoderLayer(nn.Module):
@@ -380,7 +397,26 @@ class SemanticSAM(nn.Module):
         height, width = map_size(features[0])
         return 2**20 + 2 * 4 * self.config.num_tokens * height * width
 
+    # ------------------------------------------------------------------------------------------------ training
+
+    def loss(self, output: TrainingOutput, batch: Targets) -> dict[str, Tensor]:
+        """Weighted losses by kind; their sum is minimised. See ``semantic_sam_loss``."""
+        objects = batch.object_labels.shape[1]  # the first of the names
+        layers = []
+        for layer in output.layers:
+            answers = Answers(layer)
+            if output.names is not None:
+                states, names = layer.states.float(), output.names.float()
+                logits = self.object_logits(states, names[:objects]), self.part_logits(states, names[objects:])
+                answers = Answers(layer, *logits)
+            layers.append(answers)
+        return prompt_losses(layers, output.mask_features, batch, self.config.loss)
+
     # ------------------------------------------------------------------------------------------------ names
+
+    def encode_text(self, texts: Sequence[str]) -> NameVectors:
+        """K names or sentences, said as they are -> unit vectors [K, E]. Raises ValueError as ``encode_names`` does."""
+        return NameVectors(self.encode_tokens(self._tokenizer()(texts, self.config.word_len).to(self.device)))
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Token ids int64 [N, L] -> unit vectors [N, E]. Raises ValueError for a model without a text encoder."""
@@ -396,18 +432,20 @@ class SemanticSAM(nn.Module):
         """
         from anygrain.models.templates import TEMPLATES
 
-        if self.tokenizer is None:
-            raise ValueError("this model was built without a tokenizer: load it with anygrain.load, or give token ids")
+        tokenizer, length = self._tokenizer(), self.config.word_len
         templates = TEMPLATES if self.config.templates else ("{}",)
         rows = []
         for name in names:  # one at a time: 81 sentences are a batch of their own
-            if rest := self.tokenizer.cut(f"{name}.", self.config.word_len):
-                length = self.config.word_len
+            if rest := tokenizer.cut(f"{name}.", length):
                 warnings.warn(f"'{name}' is longer than the model's {length} tokens; ignored: '{rest}'", stacklevel=2)
-            texts = [template.format(name) for template in templates]
-            ids = self.tokenizer(texts, self.config.word_len).to(self.device)
+            ids = tokenizer([template.format(name) for template in templates], length).to(self.device)
             rows.append(self.encode_tokens(ids).mean(0))
         return F.normalize(torch.stack(rows), dim=-1)
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ValueError("this model was built without a tokenizer: load it with anygrain.load, or give token ids")
+        return self.tokenizer
 
     def object_logits(self, states: Tensor, names: Tensor) -> Tensor:
         """How much states [..., C] are objects of names [K, E]: [..., K]."""
