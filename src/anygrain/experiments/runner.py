@@ -152,7 +152,8 @@ def _train_stage(stage: Stage, model: Any, folder: Path) -> None:
     """Train to the end of a stage, which leaves its averaged weights in the model. Raises Stopped."""
     config = stage.config
     sources = None
-    if stage.task is not None and isinstance(config.batch, BatchConfig):  # a source without anything to ask is empty, and the mixture leaves it out
+    if stage.task is not None and isinstance(config.batch, BatchConfig):
+        # a source without anything to ask is empty, and the mixture leaves it out
         sources = {Path(data).name: TaskView(data, stage.task, boxes=config.batch.boxes) for data in config.data}
     trainer = Trainer(config, model, folder, sources=sources)
     step = trainer.train()
