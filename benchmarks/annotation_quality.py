@@ -6,7 +6,7 @@
 Three parts, each skipped where its photographs are annotated already (so it goes on where it was stopped):
 
 1. The photographs of the sources of ``--choose`` are annotated as if nothing were known, with nearly every pair kept.
-   Precision and recall along the score; the threshold is the lowest from which on precision is ``--wanted``.
+   Precision and recall along the score; the threshold is the lowest at which precision is ``--wanted``.
 2. The same for the sources of ``--report``, at that threshold: has it been chosen too well?
 3. The paper's finding that naming given masks is worse than labelling from scratch: the given masks of ``--given``
    photographs are named by the same classifier, each by its own crop; the share of wrong names is printed beside that
@@ -33,7 +33,8 @@ from anygrain.annotate.step import Step
 from anygrain.annotate.tag import Name
 from anygrain.data.formats import from_record
 from anygrain.data.shards import ShardReader
-from anygrain.types import Sample
+from anygrain.masks import pairwise_iou
+from anygrain.types import Region, Sample
 
 CHOOSE = ("coco", "pets", "horses", "clothing", "camvid")
 REPORT = ("caltech_outlines", "coco_people", "food", "labelmefacade", "sky", "sysu_shapes")
@@ -74,7 +75,7 @@ def small(arguments: argparse.Namespace) -> tuple[Step, ...]:
 def make(arguments, source: str, out: Path, steps: tuple[Step, ...], limit: int | None, known: bool) -> None:
     """Annotate a source's photographs; what is there is skipped."""
     photos = Spread(open_photos(arguments.shards / source, known=known), limit)
-    print(f"{source}: {annotate(photos, out, steps, config=EngineConfig(part=16), progress=True)}", flush=True)
+    print(f"{source}: {annotate(photos, out, steps, config=EngineConfig(part=4), progress=True)}", flush=True)
 
 
 def records(folder: Path) -> Iterator[Sample]:
@@ -94,40 +95,44 @@ def judged(arguments, sources, out: Path):
 
 
 def chosen(rows: list[Row], wanted: float) -> float | None:
-    """The threshold at which all sources together have the wanted precision, and each of them has nearly."""
-    own = [(row.threshold, 1.0 if row.precision is None else row.precision) for row in rows if row.source == "all"]
-    return by_precision(own, wanted)
+    """The lowest threshold at which all sources together have the wanted precision."""
+    return by_precision([(row.threshold, row.precision) for row in rows if row.source == "all"], wanted)
 
 
-def given_masks(arguments, sources) -> dict[str, dict[str, float]]:
+def given_masks(arguments, sources) -> dict[str, dict[str, int]]:
     """Names of given masks by their own crops against labelling from scratch, on the same photographs."""
     steps = tuple(
         replace(step, threshold=0.0) if isinstance(step, Name) else step
         for step in route("masks", "small", caption_given_masks=True)
     )
     each, classes = -(-arguments.given // len(sources)), {plain(word) for word in imagenet_names().words}
-    figures = {name: {"pairs": 0, "wrong": 0, "nameable": 0, "nameable wrong": 0} for name in ("given", "scratch")}
+    ways = {"given": arguments.out / "given", "scratch": arguments.out / "choose"}
+    figures = {way: {"pairs": 0, "wrong": 0, "of ImageNet": 0, "of ImageNet wrong": 0} for way in ways}
     for source in sources:
-        make(arguments, source, arguments.out / "given" / source, steps, each, known=True)
-        photographs = {}
-        for way, folder in (("given", arguments.out / "given"), ("scratch", arguments.out / "choose")):
-            for predicted, truth in matched(records(folder / source), records(arguments.shards / source)):
-                if way == "given":
-                    photographs[truth.id] = predicted
-                elif truth.id not in photographs:
-                    continue
-                pairs, _ = judge(predicted, truth)
-                count = figures[way]
-                for pair in pairs:
-                    if pair.right is None or (way == "scratch" and pair.score < arguments.threshold):
+        make(arguments, source, ways["given"] / source, steps, each, known=True)
+        photographs = {sample.id for sample in records(ways["given"] / source)}
+        for way, folder in ways.items():
+            made = (sample for sample in records(folder / source) if sample.id in photographs)
+            for predicted, truth in matched(made, records(arguments.shards / source)):
+                for region in predicted.regions:
+                    if way == "scratch" and (region.score or 0) < arguments.threshold:
                         continue
-                    there = {plain(r.category) for r in truth.regions if r.category is not None}
-                    count["pairs"] += 1
-                    count["wrong"] += not pair.right
-                    if there <= classes:
-                        count["nameable"] += 1
-                        count["nameable wrong"] += not pair.right
+                    pairs, _ = judge(replace(predicted, regions=(region,)), truth)
+                    for pair in (pair for pair in pairs if pair.right is not None):
+                        known = int(true_name(region, truth) in classes)
+                        counts = {"pairs": 1, "wrong": int(not pair.right), "of ImageNet": known}
+                        counts["of ImageNet wrong"] = known * counts["wrong"]
+                        figures[way] = {name: figures[way][name] + count for name, count in counts.items()}
     return figures
+
+
+def true_name(region: Region, truth: Sample) -> str | None:
+    """What the true mask is called that a region's mask overlaps most."""
+    true = [(other.mask, other.category) for other in truth.regions if other.mask and other.category]
+    if not true or region.mask is None:
+        return None
+    best = pairwise_iou([region.mask], [mask for mask, _ in true])[0].argmax()
+    return plain(true[int(best)][1])
 
 
 def main() -> None:

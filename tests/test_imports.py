@@ -19,7 +19,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),
-    ("segmenter", "tiles"),
+    ("segmenter", "tagger", "tiles"),
     ("hub",),
     ("average",),
     ("outputs", "requests"),

@@ -20,6 +20,7 @@ Segment images and video by saying what you want, at any granularity.
 commands:
   segment           find what phrases mean in photos, videos or a file of requests
   convert unilseg   turn an official UniLSeg checkpoint into a model folder
+  convert ram       turn the official RAM checkpoint, a tagger, into a model folder
   convert average   make one model of several
   data build        turn downloaded data sets into shards
   data verify       check shards, byte by byte and mask by mask

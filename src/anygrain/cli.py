@@ -9,6 +9,7 @@ from anygrain.commands import annotate, convert, data, evaluate, experiment, seg
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
     "convert unilseg": convert.unilseg,
+    "convert ram": convert.ram,
     "convert average": convert.average,
     "data build": data.build_shards,
     "data verify": data.verify_shards,

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tiny_teachers(tmp_path_factory):
-    """A folder with sam/, dino/, blip/ and clip/: random weights in the form of the Hub."""
+    """A folder with sam/, dino/, blip/, clip/ and ram/: random weights in the form of the Hub."""
     from tiny_teachers import TINY
 
     root = tmp_path_factory.mktemp("teachers")

@@ -6,7 +6,7 @@ from PIL import Image
 
 from anygrain.annotate.caption import BlipTeacher, Caption
 from anygrain.annotate.detect import Detect, GroundingDinoTeacher
-from anygrain.annotate.names import compatible, imagenet_names, same
+from anygrain.annotate.names import compatible, imagenet_names, more_general, plain, same
 from anygrain.annotate.propose import Propose, SamTeacher
 from anygrain.annotate.rank import ClipTeacher, Rank, by_precision, by_quantile
 from anygrain.annotate.refer import Refer, UniLSegTeacher
@@ -288,6 +288,14 @@ def test_the_thousand_names():
 
 def test_which_names_may_stand_together():
     assert same("aeroplane", "all airplanes")
+    assert [plain(name) for name in ("the buses", "wine glasses", "people", "sunglasses", "grass")] == [
+        "bus",
+        "wine glass",
+        "person",
+        "sunglasses",
+        "grass",
+    ]
+    assert list(more_general("jeans")) == ["pants", "clothing"]
     assert not same("dog", "cat")
     assert compatible("jeans", "clothing")
     assert not compatible("jeans", "skirt")
@@ -361,7 +369,7 @@ def test_clip_sees_the_mask_alone_and_sources_have_their_own_threshold():
 def test_thresholds_from_a_quantile_and_from_a_curve():
     scored = [photo(n, [drawn((0, 0, 9, 9), score=n / 10)], source="a" if n < 5 else "b") for n in range(11)]
     assert by_quantile(scored, 0.5) == (("a", pytest.approx(0.2)), ("b", pytest.approx(0.75)))
-    curve = [(0.1, 0.6), (0.5, 0.95), (0.3, 0.85), (0.7, 0.9)]
+    curve = [(0.1, 0.6), (0.5, 0.95), (0.3, 0.85), (0.7, 0.88), (0.9, None)]
     assert by_precision(curve, 0.9) == 0.5
     assert by_precision(curve, 0.8) == 0.3
     assert by_precision(curve, 0.99) is None

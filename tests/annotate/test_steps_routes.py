@@ -26,21 +26,6 @@ from anygrain.types import Mask, Region, Sample
 DOCS = Path(__file__).parents[2] / "docs" / "annotate_steps.md"
 
 
-class TagsOfRam:
-    """Stands for RAM: any tagger will do."""
-
-    name, size = "ram", "nothing"
-
-    def version(self):
-        return "1"
-
-    def load(self, device):
-        return self
-
-    def tags(self, images):
-        return [[("dog", 0.9), ("grass", 0.8), ("traffic light", 0.7)] for _ in images]
-
-
 @pytest.fixture(scope="module")
 def tiny(tiny_teachers, tiny_model):
     """The tiny teacher of each kind that a route may name."""
@@ -50,7 +35,7 @@ def tiny(tiny_teachers, tiny_model):
         BlipTeacher: BlipTeacher(model=str(tiny_teachers / "blip"), max_tokens=5),
         ClipTeacher: ClipTeacher(model=str(tiny_teachers / "clip")),
         UniLSegTeacher: UniLSegTeacher(model=str(tiny_model)),
-        RamTeacher: TagsOfRam(),
+        RamTeacher: RamTeacher(model=str(tiny_teachers / "ram")),
     }
 
 
@@ -109,6 +94,7 @@ def test_the_papers_routes_run_from_photographs_to_triplets(tiny, given, name, o
             assert region.origin["step"] == "tidy"
             assert region.score is not None
             touched = set(region.origin) - {"step"}
+            assert "tag" not in touched or re.match(r"ram@[0-9a-f]{8} 0\.\d{3}$", region.origin["tag"])
             assert {"rank", "tidy"} <= touched <= set(steps)
             assert re.fullmatch(r"clip@[0-9a-f]{8} -?\d\.\d{3}", region.origin["rank"])
 

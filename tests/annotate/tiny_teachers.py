@@ -132,6 +132,30 @@ def _clip_tokenizer(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def ram(folder: Path) -> Path:
+    from anygrain import hub
+    from anygrain.models.ram import RAM, RAMConfig
+    from anygrain.models.swin import SwinConfig
+    from anygrain.models.tags import TagList
+
+    torch.manual_seed(0)
+    swin = SwinConfig(
+        embed_dim=8,
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 2, 4),
+        window_size=2,
+        shift_single_window=False,
+        out_levels=(4,),
+    )
+    config = RAMConfig(
+        image_encoder=swin, input_size=64, num_tags=4, text_dim=16, hidden_dim=24, num_heads=3, ffn_dim=32
+    )
+    network = RAM(config).eval()
+    torch.nn.init.normal_(network.label_embed)
+    network.tags = TagList(names=("dog", "grass", "traffic light", "never"), thresholds=(0.0, 0.0, 0.0, 1.0))
+    return hub.save(network, folder, card="# tiny\n")
+
+
 def _save(cls, config, folder: Path) -> Path:
     torch.manual_seed(0)
     cls(config).eval().save_pretrained(folder)
@@ -139,4 +163,4 @@ def _save(cls, config, folder: Path) -> Path:
     return folder
 
 
-TINY = {"sam": sam, "dino": grounding_dino, "blip": blip, "clip": clip}
+TINY = {"sam": sam, "dino": grounding_dino, "blip": blip, "clip": clip, "ram": ram}

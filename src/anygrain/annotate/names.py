@@ -11,6 +11,7 @@ from pathlib import Path
 
 from anygrain.data.language import readable, synonyms
 from anygrain.data.synonyms import SYNONYMS
+from anygrain.nouns import singular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,12 @@ def plain(name: str) -> str:
     ('airplane', 'car')
     """
     word = re.sub(r"^(?:all|the|a|an|every|any)\s+", "", re.sub(r"^all\s+", "", readable(name)))
-    for way in (word, _singular(word)):
+    for way in (word, singular(word)):
         if way in SYNONYMS:
             return way
         if way in _names_of_synonyms():
             return _names_of_synonyms()[way]
-    return word if word in _kept_plurals() else _singular(word)
+    return word if word in _kept_plurals() else singular(word)
 
 
 def same(name: str, other: str) -> bool:
@@ -104,16 +105,3 @@ def _names_of_synonyms() -> dict[str, str]:
 def _kept_plurals() -> frozenset[str]:
     """Names that are plural, or only look so, as our names write them: "boots", "glasses", "bus"."""
     return frozenset(SYNONYMS) | frozenset(imagenet_names().words) | frozenset(_file()["general"])
-
-
-def _singular(word: str) -> str:
-    from anygrain.nouns import _IRREGULAR, plural
-
-    front, _, last = word.rpartition(" ")
-    for one, many in _IRREGULAR.items():
-        if last == many:
-            return f"{front} {one}".strip()
-    for ending, one in (("ies", "y"), ("es", ""), ("s", "")):
-        if last.endswith(ending) and plural(last[: -len(ending)] + one) == last:
-            return f"{front} {last[: -len(ending)]}{one}".strip()
-    return word

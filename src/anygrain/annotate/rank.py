@@ -35,17 +35,13 @@ def by_quantile(samples: Iterable[Sample], quantile: float) -> Thresholds:
     return tuple((name, float(np.quantile(values, quantile))) for name, values in sorted(scores.items()) if values)
 
 
-def by_precision(curve: Iterable[tuple[float, float]], wanted: float) -> float | None:
-    """The lowest threshold from which on precision stays at least ``wanted``; None when it never does.
+def by_precision(curve: Iterable[tuple[float, float | None]], wanted: float) -> float | None:
+    """The lowest threshold at which precision is at least ``wanted``; None when it never is.
 
-    curve: (threshold, precision) measured on a labelled set, in any order; NaN (nothing judged) counts as enough.
+    curve: (threshold, precision) measured on a labelled set, in any order; precision None where nothing was judged.
     """
-    best = None
-    for threshold, precision in sorted(curve, reverse=True):
-        if precision < wanted:
-            break
-        best = threshold
-    return best
+    enough = [threshold for threshold, precision in curve if precision is not None and precision >= wanted]
+    return min(enough, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

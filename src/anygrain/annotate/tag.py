@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+
 from anygrain.annotate.hub_teacher import INSTEAD
 from anygrain.annotate.origin import changed, trace
 from anygrain.annotate.pictures import box_of, crop, only
@@ -50,10 +52,9 @@ class RamTeacher:
 
     def load(self, device: str) -> Tagger:
         """Read the model folder."""
-        import anygrain
+        from anygrain.hub import load_tagger
 
-        folder = self._folder()
-        return anygrain.load_tagger(folder, device=device)
+        return load_tagger(self._folder(), device=device)
 
     def _folder(self) -> Path:
         if not Path(self.model).is_dir():
@@ -123,13 +124,14 @@ class Name:
     def __call__(self, samples: list[Sample], worker: Worker) -> list[Sample]:
         """A region that the teacher is not sure of goes."""
         classifier = worker.teacher(self.teacher)
-        pictures = [
-            self._picture(worker.image(sample), region)
+        views = [
+            self._views(worker.image(sample), region)
             for sample in samples
             for region in sample.regions
             if _nameless(region)
         ]
-        rows = iter(classifier.probabilities(pictures))
+        probabilities = iter(classifier.probabilities([picture for pictures in views for picture in pictures]))
+        rows = iter([np.mean([next(probabilities) for _ in pictures], 0) for pictures in views])
         named = []
         for sample in samples:
             regions = []
@@ -148,12 +150,12 @@ class Name:
             named.append(changed(sample, regions))
         return named
 
-    def _picture(self, image: Image.Image, region: Region) -> Image.Image:
-        if region.mask is not None and region.mask.area:
-            return only(image, region.mask, self.context)
+    def _views(self, image: Image.Image, region: Region) -> list[Image.Image]:
+        """The crop, and for a mask also the mask alone: the one shows too much, the other looks like no photograph."""
         box = box_of(region)
         assert box is not None
-        return crop(image, box, self.context)
+        alone = [only(image, region.mask, self.context)] if region.mask is not None and region.mask.area else []
+        return [crop(image, box, self.context), *alone]
 
 
 def _nameless(region: Region) -> bool:

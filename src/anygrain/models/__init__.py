@@ -1,4 +1,7 @@
 """The networks by name. A dict, not a registry: a new model is one line here."""
 
-MODELS = {"unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig")}
+MODELS = {
+    "unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig"),
+    "ram": ("anygrain.models.ram", "RAM", "RAMConfig"),
+}
 """Name in ``config.json`` -> module, model class, config class."""
