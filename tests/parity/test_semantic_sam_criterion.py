@@ -195,3 +195,28 @@ def test_a_whole_training_step(draws):
         assert abs(mine - norm) < STEP_NORM * (norm + 1e-3), name
         compared += 1
     assert compared > 200
+
+
+def test_photos_of_one_batch_are_matched_apart(monkeypatch):
+    """Two photos together find the tokens that each finds alone."""
+    (_, layer), features, _ = criterion_case("m2m")
+    other = SimpleNamespace(**vars(criterion_targets("m2m")))
+    config = PromptLossConfig(points=100)
+    points = torch.from_numpy(semsam_formulas.rand(1, (1, 100, 2)))
+    monkeypatch.setattr(torch, "rand", lambda count, *rest, device=None: points.expand(count, -1, -1))
+    alone = match(layer.output, features, other, config)
+    two = LayerOutput(*(torch.cat([field, field.flip(0)]) for field in layer.output))
+    flipped = [[7 - mask for mask in masks] for masks in META["m2m"]["level_target_inds"][::-1]]
+    second = targets(other.masks.flip(0), other.mask_boxes.flip(0), flipped)
+    both = SimpleNamespace(
+        image_index=torch.tensor([0] * 4 + [1] * 4),
+        masks=torch.cat([other.masks, second.masks]),
+        mask_boxes=torch.cat([other.mask_boxes, second.mask_boxes]),
+        mask_image=torch.tensor([0] * 8 + [1] * 8),
+        pair_prompt=torch.cat([other.pair_prompt, second.pair_prompt + 4]),
+        pair_mask=torch.cat([other.pair_mask, second.pair_mask + 8]),
+    )
+    together = match(two, torch.cat([features, features]), both, config)
+    assert torch.stack(together)[:, :14].equal(torch.stack(alone))
+    mirrored = {(3 - p, t, 7 - m) for p, t, m in torch.stack(alone).T.tolist()}
+    assert {(p - 4, t, m - 8) for p, t, m in torch.stack(together)[:, 14:].T.tolist()} == mirrored
