@@ -293,7 +293,7 @@ class LabelMapRule:
         for number in found:
             masks = {way: index == number for way, index in maps.items()}
             shapes = {f"{way}segmentation": Mask.from_array(m).to_coco() for way, m in masks.items() if m.any()}
-            records.append({"text": texts[number - self.background], "category": self.names[number]} | shapes)
+            records.append({"text": texts[int(number) - self.background], "category": self.names[number]} | shapes)
         return records
 
     @property
@@ -319,7 +319,7 @@ class LabelMapRule:
                 if self.background <= number < IGNORE_INDEX:
                     labels, found = unknown + (truth == number), maps[""] == number
                     pair = overlap(found, labels)
-                    show(Shown(texts[number - self.background], labels, found, pair, pair.iou, bool(found.any())))
+                    show(Shown(texts[int(number) - self.background], labels, found, pair, pair.iou, bool(found.any())))
 
     def _truth(self, sample: Sample) -> np.ndarray:
         numbers = {name: number for number, name in enumerate(self.names)}
