@@ -51,7 +51,7 @@ def main():
 def row(segmenter, rule, samples):
     """The first sample warms up and is not timed."""
     from anygrain.data.labels import open_photo
-    from anygrain.eval.benchmark import _answers
+    from anygrain.eval.benchmark import answers
 
     seconds, images, prompts = dict.fromkeys(("read", "encode", "answer", "count"), 0.0), 0, 0
     clock = Clock(seconds)
@@ -64,7 +64,7 @@ def row(segmenter, rule, samples):
         clock.add("read")
         (embedding,) = segmenter.embed([photo])
         clock.add("encode")
-        rule.take(sample, timed(_answers(segmenter, embedding, texts, sample.id, None), clock))
+        rule.count(sample, rule.record(sample, timed(answers(segmenter, embedding, texts), clock)))
         clock.add("count")
         images, prompts = images + 1, prompts + len(texts)
     total = sum(seconds.values())

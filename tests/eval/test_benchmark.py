@@ -77,7 +77,9 @@ def test_a_task_from_the_command_line(anygrain, tiny_model, dogs, tmp_path):
     page = (out / "report.md").read_text()
     assert "| ciou" in page
     assert "Protocol: By ReLA" in page
-    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    head, *samples = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert (head["task"], head["split"]) == ("grefcoco", "val")
+    lines = [{"id": one["id"], **answer} for one in samples for answer in one["answers"]]
     assert [line["text"] for line in lines] == ["the left", "left half", "an elephant"] * 3
     for line in lines:
         assert line["present"] == ("segmentation" in line)
@@ -206,9 +208,13 @@ def test_ledgers_of_another_form_are_refused(trained, tmp_path, anygrain):
     assert "not a model folder" in anygrain("data", "ledger", tmp_path, "--shards", tmp_path / "shards").err
 
 
+def report_page(out):
+    return (out / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same_figures(tiny_model, dogs, tmp_path):
-    alone = run_benchmark(tiny_model, "grefcoco", tmp_path, device="cpu")
+    alone = run_benchmark(tiny_model, "grefcoco", tmp_path, device="cpu", out=tmp_path / "alone")
     source = str(Path(__file__).parents[2] / "src")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "anygrain"]
     command += ["evaluate", "--task", "grefcoco", "--root", tmp_path, "--model", tiny_model, "--device", "cpu"]
@@ -220,8 +226,10 @@ def test_two_processes_give_the_same_figures(tiny_model, dogs, tmp_path):
     assert report["figures"] == alone.figures
     assert (report["samples"], report["settings"]["processes"]) == (3, 2)
     assert done.stdout.count("grefcoco val, 3 samples, 9 prompts") == 1
-    lines = sum(len((tmp_path / "out" / f"predictions.{rank}.jsonl").read_text().splitlines()) for rank in (0, 1))
-    assert lines == 9
+    lines = [len((tmp_path / "out" / f"predictions.{rank}.jsonl").read_text().splitlines()) for rank in (0, 1)]
+    assert lines == [3, 2]  # the first is the head
+    pages = (report_page(tmp_path / "out"), report_page(tmp_path / "alone"))
+    assert pages[0].count("<figure>") == pages[1].count("<figure>") == 12
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What benchmarks ask and how they count: answers are given by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,13 @@ def answer(mask=None, score=0.9, probability=None):
 
 def run(rule, one, answers):
     texts = rule.ask(one)
-    rule.take(one, [answers[text] for text in texts])
+    count(rule, one, [answers[text] for text in texts])
     return texts
+
+
+def count(rule, one, answers):
+    """By way of what is written into predictions.jsonl."""
+    rule.count(one, json.loads(json.dumps(rule.record(one, answers))))
 
 
 def test_every_sentence_counts_as_often_as_the_file_has_it():
@@ -119,7 +125,7 @@ def labelled(rule, **probabilities):
         exhaustive=frozenset({"sky", "car"}),
     )
     texts = rule.ask(one)
-    rule.take(one, [probabilities[text.removeprefix("all ")] for text in texts])
+    count(rule, one, [probabilities[text.removeprefix("all ")] for text in texts])
     return texts
 
 

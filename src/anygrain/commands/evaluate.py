@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -21,7 +21,8 @@ class EvaluateOptions:
     writes report.json and report.html, a page of the worst and of random overlays.
 
     With --task and --root: a public data set in its official form, by the accepted protocol. Prints the figures and
-    writes report.md, report.json and predictions.jsonl. docs/benchmarks.md says which tasks there are.
+    writes report.md, report.json, report.html and predictions.jsonl. docs/benchmarks.md says which tasks there are.
+    --task all runs every one whose data lie below --root and names the others.
 
     With --data and --task click or granularity: a model of clicks on shards, by a click in the middle of every mask.
     Prints the table and writes report.json.
@@ -30,12 +31,13 @@ class EvaluateOptions:
       anygrain evaluate --model nano --data shards/val --figures --out results/nano
       anygrain evaluate --task refcoco --split testA --root refer/data --out results/refcoco
       anygrain evaluate --task click --clicks 5 --model semantic-sam-swint --data shards/val
+      anygrain evaluate --task all --root datasets --out results --resume
     """
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards, a folder a source."""
     task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, ref_davis; or click, granularity on shards."""
+    """A benchmark, for instance refcoco, duts, ade20k_150, ref_davis; or all; or click, granularity on shards."""
     root: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """The folder of the benchmark's data set, as it is unpacked."""
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
@@ -54,6 +56,8 @@ class EvaluateOptions:
     """How many of the worst and of the random answers of each source the page shows."""
     strict: bool = False
     """Refuse a benchmark when the model was trained on one of its images, or when that is not known."""
+    resume: bool = False
+    """Go on with an interrupted benchmark in the same --out: what it answered is not asked again."""
     figures: bool = False
     """Also measure the table of target figures: referring, video, human phrases, paraphrases, unseen words and more."""
     device: str = "auto"
@@ -69,6 +73,8 @@ def evaluate(arguments: Sequence[str]) -> int:
         raise ValueError("give either --data DIR (shards) or --task NAME --root DIR (a benchmark)")
     if options.task is not None:
         return _benchmark(options, options.task)
+    if options.resume:
+        raise ValueError("--resume belongs to --task; an evaluation on shards is short enough to be repeated")
     from anygrain.eval import runner
 
     assert options.data is not None
@@ -92,22 +98,32 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
         raise ValueError(f"--task {task} needs --root DIR, the folder of its data set; see docs/datasets.md")
     if options.figures:
         raise ValueError("--figures belongs to --data; a task has its own figures")
+    if task == "all" and options.split is not None:
+        raise ValueError("--split belongs to one task; --task all takes the splits that papers report")
+    settings: dict[str, Any] = {
+        "limit": options.limit,
+        "device": options.device,
+        "threshold": options.threshold,
+        "strict": options.strict,
+        "resume": options.resume,
+        "overlays": options.overlays,
+    }
+    first = int(os.environ.get("RANK", 0)) == 0
+    if task == "all":
+        from anygrain.eval.every import run_all
+
+        print_one = print if first else None
+        summary = run_all(options.model, options.root, options.out, say=print_one, **settings)
+        if first:
+            print(summary)
+            print(f"-> {options.out / 'summary.md'}, {options.out / 'summary.json'}")
+        return 0
     from anygrain.eval.benchmark import run_benchmark
 
-    report = run_benchmark(
-        options.model,
-        task,
-        options.root,
-        options.split,
-        out=options.out,
-        limit=options.limit,
-        device=options.device,
-        threshold=options.threshold,
-        strict=options.strict,
-    )
-    if int(os.environ.get("RANK", 0)) == 0:
+    report = run_benchmark(options.model, task, options.root, options.split, out=options.out, **settings)
+    if first:
         print(report)
-        print(f"-> {options.out / 'report.md'}, {options.out / 'report.json'}")
+        print(f"-> {options.out / 'report.md'}, {options.out / 'report.json'}, {options.out / 'report.html'}")
     return 0
 
 
@@ -116,6 +132,8 @@ def _clicks(options: EvaluateOptions, task: Literal["click", "granularity"]) -> 
         raise ValueError(f"--task {task} needs --data DIR, the folder of its shards")
     if options.figures:
         raise ValueError(f"--figures are of texts: leave them out with --task {task}")
+    if options.resume:
+        raise ValueError(f"--resume belongs to benchmarks; --task {task} is repeated")
     from anygrain.eval.click_tasks import evaluate_clicks
     from anygrain.hub import load
 

@@ -1,13 +1,20 @@
-"""How a benchmark asks about a Sample and counts the answers: expressions, salient objects, video, label maps."""
+"""How a benchmark asks about a Sample, what it keeps of the answers, and how it counts what was kept.
+
+Figures are counted from records that fit into JSON and from nothing else. A run that goes on from the records of an
+earlier one has therefore the same figures to the last bit.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
 from anygrain.data.labels import Labels
 from anygrain.data.language import SALIENT, all_category
@@ -18,7 +25,7 @@ from anygrain.eval.presence import PresenceScores
 from anygrain.eval.saliency import Saliency
 from anygrain.eval.semantic import Confusion
 from anygrain.eval.video import JAndF
-from anygrain.types import Mask, Sample
+from anygrain.types import Mask, Sample, Size
 
 
 class Answer(NamedTuple):
@@ -34,6 +41,28 @@ class Answer(NamedTuple):
     probability: Callable[[], np.ndarray]
 
 
+Record = Mapping[str, Any]
+"""What is kept of an answer, ready for JSON. With the "text"; masks are COCO RLE in the image's size."""
+
+
+class Shown(NamedTuple):
+    """One answer that was counted, for who wants to look at it.
+
+    labels: truth uint8 [H, W], 1 inside and 255 where it is not known. mask: answer bool [H, W]. pair: their overlap.
+    score, answered: see Prediction.
+    """
+
+    text: str
+    labels: np.ndarray
+    mask: np.ndarray
+    pair: Overlap
+    score: float
+    answered: bool
+
+
+Show = Callable[[Shown], None]
+
+
 class Rule(Protocol):
     """Texts about a Sample, and what is counted of the answers. Parts of several processes merge exactly."""
 
@@ -41,13 +70,33 @@ class Rule(Protocol):
         """The texts, each once."""
         ...
 
-    def take(self, sample: Sample, answers: Iterable[Answer]) -> None:
-        """Count the answers, in the order of the texts; each is made when it is asked for."""
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
+        """What the figures need of the answers, in the order of the texts; each is made when it is asked for."""
+        ...
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
+        """Count what was recorded, and show what may be worth looking at."""
         ...
 
     def compute(self) -> dict[str, float]:
         """The figures."""
         ...
+
+
+def mask_record(text: str, answer: Answer) -> dict[str, Any]:
+    """A mask as it was answered."""
+    record = {"text": text, "present": bool(answer.present), "score": float(answer.score)}
+    return record | ({"segmentation": Mask.from_array(answer.mask).to_coco()} if answer.mask.any() else {})
+
+
+def recorded_mask(record: Record, size: Size, key: str = "segmentation") -> np.ndarray:
+    """bool [H, W]: the mask of a record, empty when it has none."""
+    return Mask.from_coco(record[key], size).to_array() if key in record else np.zeros(size, bool)
+
+
+def unknown_labels(sample: Sample) -> np.ndarray:
+    """uint8 [H, W]: 255 where nothing counts, 0 elsewhere."""
+    return np.where(Labels(sample).unknown, np.uint8(IGNORE), np.uint8(0))
 
 
 @dataclass
@@ -71,30 +120,37 @@ class ExpressionRule:
         captions = (text for region in sample.regions if not region.ignore for text in region.captions)
         return list(dict.fromkeys([*captions, *sample.absent]))
 
-    def take(self, sample: Sample, answers: Iterable[Answer]) -> None:
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
+        """Each mask."""
+        return [mask_record(*pair) for pair in zip(self.ask(sample), answers, strict=True)]
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
         """Each answer against the mask of every object that is called so."""
         meant: dict[str, list[tuple[int, Mask | None]]] = defaultdict(list)
         for place, region in enumerate(sample.regions):
             for text in () if region.ignore else region.captions:
                 meant[text].append((place, region.mask))
         unmeant = Counter(sample.absent)
-        base = np.where(Labels(sample).unknown, np.uint8(IGNORE), np.uint8(0))
-        for text, answer in zip(self.ask(sample), answers, strict=True):
+        base = unknown_labels(sample)
+        for record in records:
+            text, found = record["text"], recorded_mask(record, sample.size)
             for place, mask in meant[text]:
                 labels = base.copy()
                 if mask is not None:
                     labels[mask.to_array()] = 1
-                pair = overlap(answer.mask, labels)
-                self._count(answer, pair, True)
+                pair = overlap(found, labels)
+                self._count(record, pair, True)
                 self.same.update(f"{sample.id}#{place}", pair)
+                if show is not None:
+                    show(Shown(text, labels, found, pair, record["score"], record["present"]))
             for _ in range(unmeant[text]):
-                self._count(answer, overlap(answer.mask, base), False)
+                self._count(record, overlap(found, base), False)
 
-    def _count(self, answer: Answer, pair: Overlap, target: bool) -> None:
+    def _count(self, record: Record, pair: Overlap, target: bool) -> None:
         for convention, count in self.counts.items():
-            answered = bool(answer.mask.any()) if convention == "lisa" else answer.present
+            answered = "segmentation" in record if convention == "lisa" else record["present"]
             count.update(pair, target=target, answered=answered)
-        self.presence.update(answer.score, there=target)
+        self.presence.update(record["score"], there=target)
 
     def merge(self, other: ExpressionRule) -> None:
         """Take in what another one counted."""
@@ -123,15 +179,23 @@ class SaliencyRule:
         """One text, whatever the photo shows."""
         return [SALIENT]
 
-    def take(self, sample: Sample, answers: Iterable[Answer]) -> None:
-        """The probabilities against the mask."""
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:  # noqa: ARG002
+        """The probabilities times 255 as a PNG, in base64."""
+        return [{"text": SALIENT, "map": _png(np.rint(a.probability().clip(0, 1) * 255))} for a in answers]
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
+        """The map against the mask."""
         truth = np.zeros(sample.size, bool)
         for region in sample.regions:
             if region.mask is not None and not region.ignore:
                 truth |= region.mask.to_array()
-        for answer in answers:
-            soft = np.rint(answer.probability().clip(0, 1) * 255).astype(np.uint8)
+        for record in records:
+            soft = np.asarray(Image.open(io.BytesIO(base64.b64decode(record["map"]))))
             self.counts.update(soft, truth)
+            if show is not None:
+                labels, found = truth.astype(np.uint8), soft >= HALF
+                pair = overlap(found, labels)
+                show(Shown(SALIENT, labels, found, pair, float(soft.max()) / 255, bool(found.any())))
 
     def merge(self, other: SaliencyRule) -> None:
         """Take in what another one counted."""
@@ -157,7 +221,11 @@ class VideoRule:
         captions = (text for region in sample.regions if not region.ignore for text in region.captions)
         return list(dict.fromkeys([*captions, *sample.absent]))
 
-    def take(self, sample: Sample, answers: Iterable[Answer]) -> None:
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
+        """Each mask."""
+        return [mask_record(*pair) for pair in zip(self.ask(sample), answers, strict=True)]
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
         """J and F of each expression in this frame; of a hidden object an empty mask is right."""
         video, _, frame = sample.id.rpartition("/")
         shown: dict[str, list[Mask | None]] = defaultdict(list)
@@ -166,10 +234,14 @@ class VideoRule:
                 shown[text].append(region.mask)
         for text in sample.absent:
             shown[text].append(None)
-        for text, answer in zip(self.ask(sample), answers, strict=True):
+        for record in records:
+            text, found = record["text"], recorded_mask(record, sample.size)
             for place, mask in enumerate(shown[text]):
                 truth = np.zeros(sample.size, bool) if mask is None else mask.to_array()
-                self.counts.update(video, f"{text}#{place}", frame, answer.mask, truth)
+                self.counts.update(video, f"{text}#{place}", frame, found, truth)
+                if show is not None and mask is not None:
+                    labels = truth.astype(np.uint8)
+                    show(Shown(text, labels, found, overlap(found, labels), record["score"], record["present"]))
 
     def merge(self, other: VideoRule) -> None:
         """Take in what another one counted."""
@@ -206,19 +278,48 @@ class LabelMapRule:
             self.counts = {"": Confusion(names, IGNORE_INDEX), "present_": Confusion(names, IGNORE_INDEX)}
         return [all_category(name) for name in names[self.background :]]
 
-    def take(self, sample: Sample, answers: Iterable[Answer]) -> None:
-        """One map by each way of joining, against the truth."""
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
+        """By category the pixels that it got by each way of joining; a category that got none has no record."""
         best = {way: np.full(sample.size, 0.5 if self.background else -1.0, np.float32) for way in self.counts}
-        maps = {way: np.full(sample.size, 0 if self.background else NONE, np.int32) for way in self.counts}
+        maps, texts = self._empty(sample), self.ask(sample)
         for number, answer in enumerate(answers, start=int(self.background)):
             probability = answer.probability()
             for way in self.counts:
                 if way == "" or answer.present:
                     higher = probability > best[way]
                     best[way][higher], maps[way][higher] = probability[higher], number
-        truth = self._truth(sample)
+        found = sorted(set().union(*(np.unique(index).tolist() for index in maps.values())) - {self._rest})
+        records = []
+        for number in found:
+            masks = {way: index == number for way, index in maps.items()}
+            shapes = {f"{way}segmentation": Mask.from_array(m).to_coco() for way, m in masks.items() if m.any()}
+            records.append({"text": texts[int(number) - self.background], "category": self.names[number]} | shapes)
+        return records
+
+    @property
+    def _rest(self) -> int:
+        """What a pixel without a category is."""
+        return 0 if self.background else NONE
+
+    def _empty(self, sample: Sample) -> dict[str, np.ndarray]:
+        return {way: np.full(sample.size, self._rest, np.int32) for way in self.counts}
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
+        """The label map by each way of joining against the truth; categories of the truth are shown."""
+        texts, maps, truth = self.ask(sample), self._empty(sample), self._truth(sample)
+        numbers = {name: number for number, name in enumerate(self.names)}
+        for record in records:
+            for way, index in maps.items():
+                index[recorded_mask(record, sample.size, f"{way}segmentation")] = numbers[record["category"]]
         for way, count in self.counts.items():
             count.update(maps[way], truth)
+        if show is not None:
+            unknown = np.where(truth == IGNORE_INDEX, np.uint8(IGNORE), np.uint8(0))
+            for number in np.unique(truth).tolist():
+                if self.background <= number < IGNORE_INDEX:
+                    labels, found = unknown + (truth == number), maps[""] == number
+                    pair = overlap(found, labels)
+                    show(Shown(texts[int(number) - self.background], labels, found, pair, pair.iou, bool(found.any())))
 
     def _truth(self, sample: Sample) -> np.ndarray:
         numbers = {name: number for number, name in enumerate(self.names)}
@@ -244,3 +345,10 @@ class LabelMapRule:
 
 NONE = -1  # no category is the best: only where all are called absent
 IGNORE_INDEX = 1 << 20  # 255 is a category of sets with more than 255
+HALF = 128  # of an 8-bit map
+
+
+def _png(values: np.ndarray) -> str:
+    out = io.BytesIO()
+    Image.fromarray(values.astype(np.uint8)).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode("ascii")

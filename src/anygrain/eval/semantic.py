@@ -75,12 +75,17 @@ class Confusion:
         ``part_miou``: mean over parts. ``whole_miou``: mean over wholes of the mean over their parts, so that a whole
         of many parts weighs no more than one of few.
         """
-        groups: dict[str, list[float]] = {}
-        for name, iou in self.per_category().items():
-            if name in whole_of:
-                groups.setdefault(whole_of[name], []).append(iou)
-        parts = [iou for group in groups.values() for iou in group]
-        if not parts:
-            return {}
-        means = [sum(group) / len(group) for group in groups.values()]
-        return {"part_miou": sum(parts) / len(parts), "whole_miou": sum(means) / len(means)}
+        return mean_of_wholes(self.per_category(), whole_of)
+
+
+def mean_of_wholes(ious: Mapping[str, float], whole_of: Mapping[str, str]) -> dict[str, float]:
+    """``part_miou`` and ``whole_miou`` of the IoU of parts, see ``Confusion.of_wholes``."""
+    groups: dict[str, list[float]] = {}
+    for name, iou in ious.items():
+        if name in whole_of:
+            groups.setdefault(whole_of[name], []).append(iou)
+    parts = [iou for group in groups.values() for iou in group]
+    if not parts:
+        return {}
+    means = [sum(group) / len(group) for group in groups.values()]
+    return {"part_miou": sum(parts) / len(parts), "whole_miou": sum(means) / len(means)}
