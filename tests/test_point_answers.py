@@ -12,7 +12,7 @@ from anygrain.everything import EverythingOptions
 from anygrain.models.layers import use_onednn
 from anygrain.models.semantic_sam import LayerOutput
 from anygrain.point_answers import merge_duplicates
-from anygrain.segmenter import Segmenter
+from anygrain.segmenter import Segmenter, stack
 from anygrain.types import Mask, Prompt
 from tiny_semantic_sam import build
 
@@ -135,6 +135,27 @@ def test_a_mask_in_the_photos_size_is_the_low_one_enlarged(segmenter, embedding)
     expected = embedding.resize.maps_back(answer.low_res_logits)
     sure = np.abs(expected) > 1e-4
     np.testing.assert_array_equal(answer.masks[sure], expected[sure] > 0)
+    probability = segmenter.model.probabilities(torch.from_numpy(answer.low_res_logits), embedding.resize)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-expected)), atol=1e-6)
+
+
+def test_answers_under_one_another_fill_what_only_some_tell(segmenter, embedding):
+    (known,) = segmenter.answer(embedding, [click(100, 80, granularity=3, categories=("dog",))])
+    plain = replace(
+        known, granularity=(), levels=(), predicted_iou=None, categories=(), prompts=(Prompt(text="a dog"),)
+    )
+    both = stack([plain, known])
+    assert both.levels == ((), (3,))
+    assert both.categories == (None, *known.categories)
+    assert np.isnan(both.predicted_iou[0])
+    assert both.labels == ("a dog", "dog")
+    assert [set(record) & {"granularity", "predicted_iou", "category"} for record in both.segments()] == [
+        set(),
+        {"granularity", "predicted_iou", "category"},
+    ]
+    assert [region.granularity for region in both.to_regions()] == [None, "object"][2 - sum(both.present) :]
+    assert stack([plain, plain]).levels == ()
+    assert stack([plain, plain]).predicted_iou is None
 
 
 # ------------------------------------------------------------------------------------------- several clicks

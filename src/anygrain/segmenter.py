@@ -239,9 +239,22 @@ class Segmenter:
 
 
 def stack(predictions: Sequence[Prediction]) -> Prediction:
-    """Predictions of one image, one under the other."""
+    """Predictions of one image, one under the other.
+
+    What only some of them tell is filled where the others do not: no granularity, no levels, a predicted IoU that is no
+    number, no category.
+    """
     first = predictions[0]
-    ious = [p.predicted_iou for p in predictions if p.predicted_iou is not None]
+
+    def rows(name: str, nothing: Any) -> tuple[Any, ...]:
+        if not any(getattr(p, name) for p in predictions):
+            return ()
+        return tuple(row for p in predictions for row in (getattr(p, name) or [nothing] * len(p.masks)))
+
+    def ious(p: Prediction) -> np.ndarray:
+        return np.full(len(p.masks), np.nan, np.float32) if p.predicted_iou is None else p.predicted_iou
+
+    told = any(p.predicted_iou is not None for p in predictions)
     return Prediction(
         masks=np.concatenate([p.masks for p in predictions]),
         scores=np.concatenate([p.scores for p in predictions]),
@@ -251,11 +264,11 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         image=first.image,
         name=first.name,
         model=first.model,
-        granularity=tuple(word for p in predictions for word in p.granularity),
-        levels=tuple(levels for p in predictions for levels in p.levels),
-        predicted_iou=np.concatenate(ious) if ious else None,
-        categories=tuple(category for p in predictions for category in p.categories),
-        part_categories=tuple(category for p in predictions for category in p.part_categories),
+        granularity=rows("granularity", ""),
+        levels=rows("levels", ()),
+        predicted_iou=np.concatenate([*map(ious, predictions)]) if told else None,
+        categories=rows("categories", None),
+        part_categories=rows("part_categories", None),
     )
 
 

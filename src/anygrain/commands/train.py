@@ -16,7 +16,6 @@ import tyro
 from tyro.conf import Positional, arg
 
 from anygrain import __version__, markdown
-from anygrain.commands.convert import check_model_folder
 from anygrain.commands.parse import MARKERS
 from anygrain.recipes import RECIPES
 
@@ -67,7 +66,7 @@ def train(arguments: Sequence[str]) -> int:
     from anygrain.train.trainer import Trainer
 
     hub.pick_device(config.device)
-    check_model_folder(options.out / "model")
+    hub.check_replaceable(options.out / "model")
     model = _start_model(options, config)
     trainer = Trainer(config, model, options.out, evaluate=_evaluator(options))
     step = trainer.train()
@@ -140,13 +139,13 @@ def _click_figures(model: Any, val: Path, photos: int) -> dict[str, float]:
 
     "mean" and "oracle" are means over the sources.
     """
-    from anygrain.eval.clicks import evaluate_clicks
+    from anygrain.eval.click_tasks import evaluate_clicks
     from anygrain.segmenter import Segmenter
 
     info = {"name": "in training", "fingerprint": "in training"}
     figures = evaluate_clicks(Segmenter(model, info), val, "click", limit=photos).sources
-    best = {name: values["iou_1"] for name, values in figures.items()}
-    oracle = {f"{name}/oracle": values["oracle_1"] for name, values in figures.items()}
+    best = {name: values["one_click_iou"] for name, values in figures.items()}
+    oracle = {f"{name}/oracle": values["oracle_iou"] for name, values in figures.items()}
     means = {"mean": best, "oracle": oracle}
     return best | oracle | {name: sum(values.values()) / len(values) for name, values in means.items()}
 

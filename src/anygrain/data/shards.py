@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from pathlib import Path
@@ -35,12 +35,13 @@ def write_shards(samples: Iterable[Sample], folder: str | Path, samples_per_shar
     holds anything but shards.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     with whole_folder(folder) as work:
         return _write_all(samples, work, samples_per_shard)
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises FileExistsError when a folder holds anything but shards."""
     if folder.exists() and (
         not folder.is_dir() or any(not p.name.endswith((".tar", ".index.npy")) for p in folder.iterdir())
     ):
@@ -48,17 +49,31 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write_all(samples: Iterable[Sample], work: Path, samples_per_shard: int) -> int:
-    if samples_per_shard < 1:
-        raise ValueError(f"samples_per_shard is {samples_per_shard}; give at least 1")
     keys: set[str] = set()
-    stream = iter(samples)
-    for number, first in enumerate(stream):
-        shard = chain([first], islice(stream, samples_per_shard - 1))
-        _write_shard(shard, work / f"{number:06d}.tar", keys)
+    append_shards(samples, work, samples_per_shard, keys)
     return len(keys)
 
 
-def _write_shard(samples: Iterator[Sample], path: Path, keys: set[str]) -> None:
+def append_shards(
+    samples: Iterable[Sample], work: Path, samples_per_shard: int, keys: set[str], first: int = 0
+) -> None:
+    """Write shards number ``first`` and on straight into a folder; a tar without its index is not finished.
+
+    keys: those of the samples written before; those of these join them. Raises as `write_shards`.
+    """
+    if samples_per_shard < 1:
+        raise ValueError(f"samples_per_shard is {samples_per_shard}; give at least 1")
+    stream = iter(samples)
+    for number, sample in enumerate(stream, start=first):
+        shard = chain([sample], islice(stream, samples_per_shard - 1))
+        write_shard(shard, work / f"{number:06d}.tar", keys)
+
+
+def write_shard(samples: Iterable[Sample], path: Path, keys: set[str]) -> None:
+    """Write one tar and its index beside it, in place; ``keys`` are those taken already, and gets the new ones.
+
+    Raises ValueError for a repeated id or an image that is not JPEG, PNG or WebP.
+    """
     rows = []
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:

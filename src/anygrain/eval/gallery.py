@@ -51,6 +51,11 @@ class Best:
         if len(self._heap) > self.size:
             heapq.heappop(self._heap)
 
+    def merge(self, other: Best) -> None:
+        """Keep the smallest of both."""
+        for entry in sorted(other._heap, key=lambda entry: entry[:3], reverse=True):
+            self.offer((-entry[0], -entry[1]), lambda example=entry[3]: example)
+
     def examples(self) -> list[Example]:
         """The kept ones, smallest key first."""
         return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3], reverse=True)]
@@ -77,25 +82,33 @@ class Gallery:
         """Consider one answer for each of the three; there is nothing to show where the right mask is not known."""
         if question.kind == "unmasked":
             return
-        absent, answered = question.kind == "absent", bool(prediction.present[0])
 
         def draw() -> Example:
             return Example(
                 sample=sample.id,
                 text=question.text,
                 kind=question.kind,
-                iou=None if absent else pair.iou,
+                iou=None if question.kind == "absent" else pair.iou,
                 score=float(prediction.scores[0]),
-                answered=answered,
+                answered=bool(prediction.present[0]),
                 picture=side_by_side(prediction.image, labels, prediction.masks[0]),
             )
 
-        if not absent:
-            # Of answers equally bad (most often: none at all) the larger object is the more telling failure.
-            self.worst.offer((pair.iou, -float((labels == 1).mean())), draw)
-            self.random.offer((order("random", sample.id, question.text), 0), draw)
-        elif answered:
+        if question.kind != "absent":
+            self.offer_right(draw, sample.id, question.text, pair.iou, labels)
+        elif prediction.present[0]:
             self.invented.offer((-float(prediction.masks[0].mean()), 0), draw)
+
+    def offer_right(self, draw: Callable[[], Example], sample: str, text: str, iou: float, labels: np.ndarray) -> None:
+        """Consider an answer to what is there for the worst, and for those by chance."""
+        # Of answers equally bad (most often: none at all) the larger object is the more telling failure.
+        self.worst.offer((iou, -float((labels == 1).mean())), draw)
+        self.random.offer((order("random", sample, text), 0), draw)
+
+    def merge(self, other: Gallery) -> None:
+        """Take in the examples of another one."""
+        for mine, theirs in ((self.worst, other.worst), (self.invented, other.invented), (self.random, other.random)):
+            mine.merge(theirs)
 
 
 def side_by_side(image: Image.Image, labels: np.ndarray, mask: np.ndarray) -> bytes:

@@ -67,23 +67,35 @@ def page(report: Report) -> str:
     """The whole page."""
     title = f"{report.model['name']} evaluated"
     body = [
-        f"<h1>{_text(title)}</h1>",
-        f'<p class="soft">{_text(report.summary())}, {_text(report.started[:10])}</p>',
+        f"<h1>{escaped(title)}</h1>",
+        f'<p class="soft">{escaped(report.summary())}, {escaped(report.started[:10])}</p>',
         _tiles(report),
         _table(report),
         _definitions(report),
         *([_figures(report.figures)] if report.figures is not None else []),
         _reliability(report.reliability),
-        f'<p class="soft">Pictures: on the left the truth{_key(TRUTH)}, on the right the answer{_key(ANSWER)}; '
-        "grey places are unknown and not counted.</p>",
+        colours(),
         *(_source(name, source) for name, source in report.sources.items()),
     ]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A page of its own: title and parts of the body."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        f"<title>{escaped(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(body)
         + "\n</main></body></html>\n"
+    )
+
+
+def colours() -> str:
+    """What the colours of the pictures mean."""
+    return (
+        f'<p class="soft">Pictures: on the left the truth{_key(TRUTH)}, on the right the answer{_key(ANSWER)}; '
+        "grey places are unknown and not counted.</p>"
     )
 
 
@@ -111,7 +123,7 @@ def _tiles(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    head = "".join(f"<th>{_text(label)}</th>" for label in ("source", *COLUMNS.values()))
+    head = "".join(f"<th>{escaped(label)}</th>" for label in ("source", *COLUMNS.values()))
     rows = (
         f"<tr><td>{_link(name, name in report.sources)}</td>{''.join(_cell(figures, c) for c in COLUMNS)}</tr>"
         for name, figures in report.rows()
@@ -129,7 +141,7 @@ def _cell(figures: Mapping[str, float], column: str) -> str:
 def _definitions(report: Report) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
     entries = {**LEGEND, "settings": settings.replace("_", " "), "command": report.command}
-    return f"<dl>{''.join(f'<dt>{_text(name)}</dt><dd>{_text(text)}</dd>' for name, text in entries.items())}</dl>"
+    return f"<dl>{''.join(f'<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>' for name, text in entries.items())}</dl>"
 
 
 def _figures(figures: Figures) -> str:
@@ -142,7 +154,7 @@ def _figures(figures: Figures) -> str:
     ]
     if pairs := figures.details.get("unseen"):
         lines = "".join(
-            f"<tr><td>{_text(pair)}</td><td>{iou['word']:.3f}</td><td>{iou['name']:.3f}</td></tr>"
+            f"<tr><td>{escaped(pair)}</td><td>{iou['word']:.3f}</td><td>{iou['name']:.3f}</td></tr>"
             for pair, iou in pairs.items()
         )
         head = "<tr><th>word never trained on</th><th>IoU</th><th>IoU of the known name</th></tr>"
@@ -158,7 +170,7 @@ def _target(target: Target, measured: float | None) -> str:
     elif measured is not None and target.aim is not None and target.met(measured, target.aim):
         kind = ' class="good"'
     wanted = "".join(f"<td>{number(value, target)}</td>" for value in (target.at_least, target.aim))
-    return f"<tr><td>{_text(target.figure)}</td><td{kind}>{number(measured, target)}</td>{wanted}</tr>"
+    return f"<tr><td>{escaped(target.figure)}</td><td{kind}>{number(measured, target)}</td>{wanted}</tr>"
 
 
 def _reliability(reliability: Reliability) -> str:
@@ -176,10 +188,10 @@ def _source(name: str, source: SourceReport) -> str:
     figures = source.figures
     asked = f"{figures['photos']:,.0f} photos, {figures['prompts']:,.0f} prompts"
     asked += f" and {figures['absent_prompts']:,.0f} about something absent"
-    parts = [f'<h2 id="{_text(name)}">{_text(name)}</h2><p class="soft">{asked}</p>']
+    parts = [f'<h2 id="{escaped(name)}">{escaped(name)}</h2><p class="soft">{asked}</p>']
     if source.categories:
         parts.append(_categories(source.categories))
-    parts += [_pictures(HEADINGS[which], examples) for which, examples in source.examples.items() if examples]
+    parts += [pictures(HEADINGS[which], examples) for which, examples in source.examples.items() if examples]
     return "\n".join(parts)
 
 
@@ -187,14 +199,15 @@ def _categories(categories: Mapping[str, Mapping[str, float]]) -> str:
     """Each category with its IoU as a bar, the best first."""
     ranked = sorted(categories.items(), key=lambda item: -item[1]["iou"])
     rows = (
-        f'<div title="{values["photos"]} photos"><span>{_text(name)}</span>'
+        f'<div title="{values["photos"]} photos"><span>{escaped(name)}</span>'
         f'<i style="--share:{values["iou"]:.1%}"></i><b>{values["iou"]:.3f}</b></div>'
         for name, values in ranked
     )
     return f'<div class="names">{"".join(rows)}</div>'
 
 
-def _pictures(heading: str, examples: Sequence[Example]) -> str:
+def pictures(heading: str, examples: Sequence[Example]) -> str:
+    """A heading and the pictures below it."""
     return f'<h3>{heading}</h3><div class="pictures">' + "\n".join(map(_figure, examples)) + "</div>"
 
 
@@ -207,14 +220,15 @@ def _figure(example: Example) -> str:
     picture = base64.b64encode(example.picture).decode("ascii")
     return (
         f'<figure><img src="data:image/jpeg;base64,{picture}" alt="truth and answer">'
-        f"<figcaption><span>{_text(example.text)}</span>{verdict}"
-        f"<small>{_text(example.sample)}</small><small>{answer}</small></figcaption></figure>"
+        f"<figcaption><span>{escaped(example.text)}</span>{verdict}"
+        f"<small>{escaped(example.sample)}</small><small>{answer}</small></figcaption></figure>"
     )
 
 
 def _link(name: str, there: bool) -> str:
-    return f'<a href="#{_text(name)}">{_text(name)}</a>' if there else _text(name)
+    return f'<a href="#{escaped(name)}">{escaped(name)}</a>' if there else escaped(name)
 
 
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+def escaped(words: str) -> str:
+    """For HTML."""
+    return html.escape(words, quote=True)

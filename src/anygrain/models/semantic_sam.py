@@ -368,6 +368,11 @@ class SemanticSAM(nn.Module):
         """Mask embeddings [M, mask_dim] of one image, pixel embeddings [1, mask_dim, H, W] -> [M, H, W]."""
         return torch.einsum("mc,chw->mhw", mask_embeds.float(), mask_features[0].float())
 
+    def probabilities(self, logits: Tensor, resize: Resize) -> np.ndarray:
+        """Mask logits [N, h, w] -> float32 [N, H, W] in the photograph's own size, enlarged in one step."""
+        maps = resize.maps_back(logits.float().cpu().numpy())
+        return torch.from_numpy(maps).sigmoid_().numpy()
+
     def clicks(self, points: np.ndarray, resize: Resize) -> tuple[Tensor, Tensor]:
         """Clicks (x, y) [N, 2] in pixels of the photo -> boxes [N, 4] and types [N] for ``Prompts``."""
         height, width = resize.canvas

@@ -11,7 +11,7 @@ import torch
 from anygrain import hub
 from anygrain.calibrate import levels_by_area, mean_areas
 from anygrain.data.shards import write_shards
-from anygrain.eval.clicks import best_row, evaluate_clicks, middle, next_click
+from anygrain.eval.click_tasks import best_row, evaluate_clicks, middle, next_click
 from anygrain.images import open_image
 from anygrain.types import Mask, Prediction, Prompt, Region, Sample
 from tiny_semantic_sam import build
@@ -113,11 +113,11 @@ def test_one_click_counts_the_mask_that_the_model_thinks_best_and_the_best_one(s
     report = evaluate_clicks(known, folder, "click")
     figures = report.sources["known"]
     # the sure row is always the whole photo; of the best rows all three are right
-    assert figures["iou_1"] == pytest.approx(np.mean([mask.mean() for mask in masks]))
-    assert figures["oracle_1"] == 1
+    assert figures["one_click_iou"] == pytest.approx(np.mean([mask.mean() for mask in masks]))
+    assert figures["oracle_iou"] == 1
     assert (figures["masks"], figures["photos"], figures["good"]) == (3, 1, 0)
     assert known.asked[0].points == ((100.5, 100.5),)
-    assert "iou_1" in str(report)
+    assert "one_click_iou" in str(report)
 
 
 def test_further_clicks_go_where_the_mask_is_wrong(shards):
@@ -163,8 +163,8 @@ def test_on_the_command_line(anygrain, model, tiny_model, shards, folder):
     assert result.status == 0
     record = json.loads((folder / "out" / "evaluation" / "report.json").read_text())
     assert record["task"] == "click"
-    assert set(record["sources"]["known"]) == {"photos", "masks", "iou_1", "oracle_1", "iou_2", "good"}
-    assert record["sources"]["known"]["oracle_1"] >= record["sources"]["known"]["iou_1"]
+    assert set(record["sources"]["known"]) == {"photos", "masks", "one_click_iou", "oracle_iou", "iou_2", "good"}
+    assert record["sources"]["known"]["oracle_iou"] >= record["sources"]["known"]["one_click_iou"]
     assert "| known" in result.out
     result = anygrain("evaluate", "--task", "granularity", "--model", model, "--data", shards[0], "--out", "other")
     assert result.status == 0
