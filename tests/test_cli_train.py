@@ -165,3 +165,67 @@ def test_nothing_to_evaluate(anygrain, tiny_model, tmp_path):
     assert result.status == 2
     assert "no such folder" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def click_recipe(monkeypatch):
+    """Name of a recipe like the shipped one of clicks, for a tiny network."""
+    from anygrain.models.clip_text import CLIPTextConfig
+    from anygrain.models.clip_tokenizer import ClipTokenizer
+    from anygrain.models.semantic_sam import SemanticSAM
+    from anygrain.models.swin import SwinConfig
+    from anygrain.recipes import semantic_sam_nano
+
+    module = ModuleType("tiny_clicks")
+
+    def config(data):
+        monkeypatch.setitem(semantic_sam_nano.WEIGHTS, "zoo", 1.0)
+        full = semantic_sam_nano.config(data)
+        small = replace(
+            full.model,
+            image_encoder=SwinConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4),
+            text_encoder=CLIPTextConfig(width=16, heads=2, layers=1, embed_dim=16),
+            pixel_decoder=replace(full.model.pixel_decoder, hidden_dim=64, num_layers=1),
+            num_layers=2,
+            input_size=64,
+        )
+        batch = replace(full.batch, size=64)
+        return replace(full, model=small, batch=batch, batch_images=2, steps=2, freeze=(), workers=0, device="cpu")
+
+    def build(config):
+        return SemanticSAM(config.model, ClipTokenizer())
+
+    vars(module).update(config=config, build=build)
+    monkeypatch.setattr("anygrain.train.trainer._draw", lambda out_dir: None)  # slow, and the other recipe's runs draw
+    monkeypatch.setitem(sys.modules, "tiny_clicks", module)
+    monkeypatch.setitem(RECIPES, "tiny_clicks", "tiny_clicks")
+    return "tiny_clicks"
+
+
+def test_a_run_of_clicks_ends_with_a_model_to_click_with(anygrain, click_recipe, shards, photos, tmp_path):
+    run = tmp_path / "run"
+    fields = ("--batch.box-ratio", "0.5", "--model.loss.points", "64", "--optim.drop-at", "0.5", "0.9")
+    result = anygrain("train", click_recipe, "--data", shards, "--val", shards, "--out", run, *fields)
+    assert result.status == 0, result.err
+    written = json.loads((run / "config.json").read_text())
+    assert (written["batch"]["box_ratio"], written["model"]["loss"]["points"]) == (0.5, 64)
+    assert written["optim"]["drop_at"] == [0.5, 0.9]
+    card = (run / "model" / "README.md").read_text()
+    for figure in ("zoo", "zoo/oracle", "mean", "oracle"):
+        assert re.search(rf"\| {figure} +\| 0\.\d{{4}} \|", card), card
+    assert not (run / "model" / "vocabulary.json").exists()
+    result = anygrain("segment", photos / "dog.jpg", "--point", "100,80", "--model", run / "model", "--json", "-")
+    assert result.status == 0, result.err
+    assert len(json.loads(result.out)["segments"]) >= 1
+
+
+def test_recipes_of_clicks(tmp_path, shards):
+    from anygrain.recipes import semantic_sam_nano, semantic_sam_swinl, semantic_sam_swint
+
+    small, large = semantic_sam_swint.config(shards), semantic_sam_swinl.config(shards)
+    assert small.batch.size == 1024
+    assert small.model.loss.points == 12544
+    assert replace(large, model=small.model) == small
+    assert large.model.image_encoder.embed_dim == 192
+    with pytest.raises(ValueError, match="holds none of the sources of this recipe"):
+        semantic_sam_nano.config(shards)

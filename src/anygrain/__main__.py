@@ -18,21 +18,27 @@ usage: anygrain COMMAND [OPTIONS]
 Segment images and video by saying what you want, at any granularity.
 
 commands:
-  segment           find what phrases mean in photos, videos or a file of requests
-  convert unilseg   turn an official UniLSeg checkpoint into a model folder
-  convert ram       turn the official RAM checkpoint, a tagger, into a model folder
-  convert average   make one model of several
-  data build        turn downloaded data sets into shards
-  data convert      turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
-  data verify       check shards, byte by byte and mask by mask
-  data ledger       record in a model folder which images it was trained on
-  data show         draw random samples of shards on one page
-  train             train a model by a recipe
-  evaluate          measure a model on shards
-  experiment        train and tabulate what the paper compares: fig5, fig6, table8
+  segment               find what phrases mean, or what clicks are on, in photos, videos or a file of requests
+  everything            find everything in photos, at any granularity, from a grid of clicks
+  convert unilseg       turn an official UniLSeg checkpoint into a model folder
+  convert semantic-sam  the same for Semantic-SAM
+  convert ram           turn the official RAM checkpoint, a tagger, into a model folder
+  convert average       make one model of several
+  data build            turn downloaded data sets into shards
+  data convert          turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
+  data verify           check shards, byte by byte and mask by mask
+  data ledger           record in a model folder which images it was trained on
+  data show             draw random samples of shards on one page
+  annotate              turn photos with boxes, masks or nothing into shards to train on
+  annotate report       show what annotating has made
+  annotate check        compare annotations with true ones
+  train                 train a model by a recipe
+  evaluate              measure a model on shards
+  calibrate-levels      order the masks of a click from large to small, for a retrained Semantic-SAM
+  experiment            train and tabulate what the paper compares: fig5, fig6, table8
 
-  -h, --help        show this help, or that of a command
-  --version         show the version
+  -h, --help            show this help, or that of a command
+  --version             show the version
 
 examples:
   anygrain segment street.jpg -t "all people" -t "the sky"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, experiment, segment, train
+from anygrain.commands import annotate, calibrate, convert, data, evaluate, everything, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
+    "everything": everything.everything,
     "convert unilseg": convert.unilseg,
+    "convert semantic-sam": convert.semantic_sam,
     "convert ram": convert.ram,
     "convert average": convert.average,
     "data build": data.build_shards,
@@ -16,8 +18,12 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data verify": data.verify_shards,
     "data ledger": data.ledger,
     "data show": data.show_shards,
+    "annotate report": annotate.report,
+    "annotate check": annotate.check,
+    "annotate": annotate.annotate,
     "train": train.train,
     "evaluate": evaluate.evaluate,
+    "calibrate-levels": calibrate.calibrate_levels,
     "experiment": experiment.experiment,
 }
 

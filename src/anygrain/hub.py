@@ -1,7 +1,8 @@
 """Model folders: ``config.json``, ``model.safetensors``, ``README.md``; ``tokenizer.json`` for models that read text,
 ``vocabulary.json`` for those that know what they were trained on, ``tags.json`` for taggers. Nothing pickled.
 
-``load`` and ``load_tagger`` take an alias of a shipped model, a folder, or ``org/repo`` on the Hugging Face Hub.
+``load`` and ``load_tagger`` take an alias of a shipped model, the name of a released one, a folder, or ``org/repo`` on
+the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
 from anygrain.models.tags import TagList
+from anygrain.released import ADDRESSES, fetch
 from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from anygrain.models.ram import RAM
+    from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
     from anygrain.tagger import Tagger
+
+    Network = UniLSeg | SemanticSAM
 
 FORMAT_VERSION = 1
 _FILES = (
@@ -41,9 +46,9 @@ Storage = Literal["float32", "float16", "int8"]
 def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) -> Segmenter:
     """Load a model and make it ready: eval mode, BatchNorm folded, fast linear layers, on ``device``.
 
-    model: alias ("nano"), folder, or "org/repo".
+    model: alias ("nano"), released model ("semantic-sam-swint"), folder, or "org/repo".
     device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile`` of the Segmenter.
+    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile``, ``joint`` of the Segmenter.
     Raises ValueError for an unknown name, a folder that holds no model, a tagger, or weights that do not fit their
     config.
     """
@@ -73,14 +78,8 @@ def load_tagger(model: str | Path, *, device: str = "auto", **options: Any) -> T
     return Tagger(network, _info(model, network, folder), **options)
 
 
-def _info(model: str | Path, network: nn.Module, folder: Path) -> dict[str, str]:
-    return {"name": str(model), "architecture": architecture(network), "fingerprint": fingerprint(folder)}
-
-
-def architecture(network: nn.Module) -> str:
-    """The name of a network's class in ``MODELS``, as it stands in ``config.json``."""
-    home = (type(network).__module__, type(network).__name__)
-    return next(name for name, (module, model, _) in MODELS.items() if (module, model) == home)
+def _info(model: str | Path, network: Network | RAM, folder: Path) -> dict[str, str]:
+    return {"name": str(model), "architecture": network.architecture, "fingerprint": fingerprint(folder)}
 
 
 def pick_device(device: str) -> str:
@@ -98,19 +97,24 @@ def pick_device(device: str) -> str:
 
 
 def find(model: str | Path) -> Path:
-    """The folder of a model: an alias, an existing folder, or a download from the Hub."""
+    """The folder of a model: an alias, a released model (``released.ADDRESSES``), a folder, or one from the Hub."""
     if str(model) in ALIASES:
         folder = ALIASES[str(model)]
         if not folder.is_dir():
             raise ValueError(f"the shipped model '{model}' is missing from this installation ({folder}); install again")
         return folder
+    if str(model) in ADDRESSES:
+        return fetch(str(model))
     if Path(model).is_dir():
         return Path(model)
     if Path(model).exists():
         raise ValueError(f"{model}: a model is a folder; a checkpoint file is turned into one by `anygrain convert`")
     if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         return _download(model)
-    raise ValueError(f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; or give org/repo")
+    raise ValueError(
+        f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; downloaded on "
+        f"first use: {', '.join(ADDRESSES)}; or give org/repo"
+    )
 
 
 def _download(repo: str) -> Path:
@@ -129,7 +133,7 @@ def _download(repo: str) -> Path:
         raise ValueError(f"model '{repo}' is not a folder here and could not be downloaded: {reason}") from None
 
 
-def read_model(folder: Path) -> UniLSeg:
+def read_model(folder: Path) -> Network:
     """Build the network of a model that segments in eval mode on the CPU, strictly.
 
     Raises ValueError with one sentence, also for a tagger.
@@ -137,7 +141,7 @@ def read_model(folder: Path) -> UniLSeg:
     network = build(folder)
     if not hasattr(network, "accepts"):  # no prompts
         raise ValueError(
-            f"{folder}: a tagger ({architecture(network)}) names what a photo shows and draws no masks: give a model "
+            f"{folder}: a tagger ({network.architecture}) names what a photo shows and draws no masks: give a model "
             "that segments"
         )
     return _fill(network, folder)
@@ -147,7 +151,7 @@ def read_tagger(folder: Path) -> RAM:
     """Build the network of a tagger in eval mode on the CPU, strictly. Raises ValueError with one sentence."""
     network = build(folder)
     if not hasattr(network, "tags"):
-        raise ValueError(f"{folder}: a model that segments ({architecture(network)}), not a tagger such as ram")
+        raise ValueError(f"{folder}: a model that segments ({network.architecture}), not a tagger such as ram")
     return _fill(network, folder)
 
 
@@ -215,9 +219,11 @@ def read_tags(config: Any, folder: Path) -> TagList:
 
 
 def read_tokenizer(config: Any, folder: Path) -> Any:
-    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``."""
+    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``; None without text."""
     from anygrain.models.clip_text import CLIPTextConfig
 
+    if config.text_encoder is None:
+        return None
     if isinstance(config.text_encoder, CLIPTextConfig):
         from anygrain.models.clip_tokenizer import ClipTokenizer
 
@@ -250,7 +256,7 @@ def check_state(network: nn.Module, state: dict[str, Tensor], where: str) -> Non
         raise ValueError(f"{where}: the weights do not fit the configuration; {'; '.join(problems)}")
 
 
-def save(network: UniLSeg | RAM, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
+def save(network: Network | RAM, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
     """Write a model folder, whole or not at all. An older model folder of that name is replaced.
 
     card: text of README.md.
@@ -277,11 +283,11 @@ def check_replaceable(folder: Path) -> None:
         raise ValueError(f"{folder} holds other things than a model ({others[0]}): choose a new folder")
 
 
-def _write(network: UniLSeg | RAM, folder: Path, card: str, storage: Storage) -> None:
+def _write(network: Network | RAM, folder: Path, card: str, storage: Storage) -> None:
     from safetensors.torch import save_file
 
     fields = configs.to_dict(network.config)
-    values = {"format_version": FORMAT_VERSION, "architecture": architecture(network), "model": fields}
+    values = {"format_version": FORMAT_VERSION, "architecture": network.architecture, "model": fields}
     (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     save_file(pack(network.state_dict(), storage), folder / "model.safetensors")
     (folder / "README.md").write_text(card, encoding="utf-8")

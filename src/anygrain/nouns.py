@@ -85,6 +85,22 @@ def plural(name: str) -> str | None:
     return " ".join([*front, _IRREGULAR.get(last) or _regular(last)])
 
 
+def singular(noun: str) -> str:
+    """The one of which a noun is the plural, as ``plural`` makes it; other nouns as they are.
+
+    >>> singular("wine glasses"), singular("glasses"), singular("people"), singular("bus")
+    ('wine glass', 'glasses', 'person', 'bus')
+    """
+    front, _, last = noun.rpartition(" ")
+    if noun in _PLURAL or not (looks_plural(last) or last in _IRREGULAR.values()):
+        return noun
+    regular = [last[: -len(end)] + one for end, one in (("ies", "y"), ("es", ""), ("s", "")) if last.endswith(end)]
+    for one in [*(word for word, many in _IRREGULAR.items() if many == last), *regular]:
+        if plural(one) == last:
+            return f"{front} {one}".strip()
+    return noun
+
+
 def _regular(word: str) -> str:
     if re.search(r"[^aeiou]y$", word):
         return word[:-1] + "ies"

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from anygrain.data.batch import BatchConfig
-from anygrain.data.loader import StepDataset, batches, open_sources
+from anygrain.data.loader import TextDataset, batches, open_sources
 from anygrain.data.mixture import Mixture, MixtureConfig
 from anygrain.data.shards import write_shards
 from anygrain.types import Mask, Region, Sample
@@ -94,7 +94,7 @@ def test_batches_depend_on_seed_and_step_only(tmp_path):
     config = BatchConfig(size=32, prompts_per_image=2)
 
     def dataset(seed=0):
-        return StepDataset(sources, MixtureConfig(), config, images=3, seed=seed)
+        return TextDataset(sources, MixtureConfig(), config, images=3, seed=seed)
 
     here = list(batches(dataset(), 0, 6, workers=0))
     away = list(batches(dataset(), 3, 6, workers=2))
@@ -109,7 +109,7 @@ def test_batches_depend_on_seed_and_step_only(tmp_path):
 
 def test_a_source_without_anything_to_ask_is_named():
     nothing = [Sample(id=f"t/{i}", image=b"", size=(2, 2), regions=(), source="t") for i in range(3)]
-    dataset = StepDataset({"bare": nothing}, MixtureConfig(), BatchConfig(size=32), images=1, seed=0)
+    dataset = TextDataset({"bare": nothing}, MixtureConfig(), BatchConfig(size=32), images=1, seed=0)
     with pytest.raises(ValueError, match="'bare'"):
         dataset[0]
 

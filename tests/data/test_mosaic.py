@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from anygrain.data.batch import BatchConfig, make_batch
 from anygrain.data.labels import Labels, absent_candidates, open_photo, present_candidates
-from anygrain.data.loader import StepDataset
+from anygrain.data.loader import TextDataset
 from anygrain.data.mixture import MixtureConfig
 from anygrain.data.mosaic import composable, copy_paste, mosaic, pastable
 from anygrain.data.referring import true_phrases
@@ -396,7 +396,7 @@ def test_batches_of_composed_pictures_depend_on_seed_and_step_only():
 
     def dataset(**fields):
         config = BatchConfig(size=64, absent_ratio=0.2, phrase_ratio=0.2, paraphrase=True, **fields)
-        return StepDataset({"test": samples}, MixtureConfig(), config, images=4, seed=3)
+        return TextDataset({"test": samples}, MixtureConfig(), config, images=4, seed=3)
 
     plain, mixed = dataset(), dataset(mosaic=0.5, copy_paste=0.5)
     first = [mixed[step] for step in range(6)]
@@ -417,7 +417,7 @@ def test_half_of_the_mosaics_are_of_one_source():
         name: [s for s in (random_sample(rng, f"{name}/{i}") for i in range(30)) if present_candidates(s)]
         for name in ("one", "two", "three", "four")
     }
-    dataset = StepDataset(sources, MixtureConfig(), BatchConfig(size=32, mosaic=1.0), images=1, seed=0)
+    dataset = TextDataset(sources, MixtureConfig(), BatchConfig(size=32, mosaic=1.0), images=1, seed=0)
     made = [dataset._varied(position).id for position in range(60)]
     alike = [len({part.split("/")[0] for part in name.split("+")}) == 1 for name in made if "+" in name]
     assert len(alike) > 30

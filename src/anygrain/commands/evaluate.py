@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -24,22 +24,28 @@ class EvaluateOptions:
     writes report.md, report.json, report.html and predictions.jsonl. docs/benchmarks.md says which tasks there are.
     --task all runs every one whose data lie below --root and names the others.
 
+    With --data and --task click or granularity: a model of clicks on shards, by a click in the middle of every mask.
+    Prints the table and writes report.json.
+
     examples:
       anygrain evaluate --model nano --data shards/val --figures --out results/nano
       anygrain evaluate --task refcoco --split testA --root refer/data --out results/refcoco
       anygrain evaluate --task all --root datasets --out results --resume
+      anygrain evaluate --task click --clicks 5 --model semantic-sam-swint --data shards/val
     """
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards, a folder a source."""
     task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, ref_davis; or all."""
+    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, or all; or click, granularity on shards."""
     root: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """The folder of the benchmark's data set, as it is unpacked."""
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Of the benchmark; by default the one that papers report."""
     threshold: Annotated[float | None, arg(metavar="P", help_behavior_hint="")] = None
-    """Of a benchmark: probability above which a pixel is inside; by default the model's own."""
+    """Of a benchmark or task: probability above which a pixel is inside; by default the model's own."""
+    clicks: Annotated[int, arg(metavar="N")] = 1
+    """Of the task click: how many simulated clicks on each mask, every further one on the largest mistake."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|ORG/REPO")] = "nano"
     """The shipped model's name, a model folder, or a model on the Hugging Face Hub."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("out/evaluation")
@@ -61,12 +67,14 @@ class EvaluateOptions:
 def evaluate(arguments: Sequence[str]) -> int:
     """``anygrain evaluate``."""
     options = parse(EvaluateOptions, "evaluate", arguments)
+    if options.resume and options.root is None:
+        raise ValueError("--resume belongs to --task with --root; an evaluation on shards starts anew")
+    if options.task == "click" or options.task == "granularity":
+        return _clicks(options, options.task)
     if (options.data is None) == (options.task is None):
         raise ValueError("give either --data DIR (shards) or --task NAME --root DIR (a benchmark)")
     if options.task is not None:
         return _benchmark(options, options.task)
-    if options.resume:
-        raise ValueError("--resume belongs to --task; an evaluation on shards is short enough to be repeated")
     from anygrain.eval import runner
 
     assert options.data is not None
@@ -92,8 +100,6 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
         raise ValueError("--figures belongs to --data; a task has its own figures")
     if task == "all" and options.split is not None:
         raise ValueError("--split belongs to one task; --task all takes the splits that papers report")
-    from anygrain.eval.every import run_all
-
     settings: dict[str, Any] = {
         "limit": options.limit,
         "device": options.device,
@@ -104,8 +110,9 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
     }
     first = int(os.environ.get("RANK", 0)) == 0
     if task == "all":
-        print_one = print if first else None
-        summary = run_all(options.model, options.root, options.out, say=print_one, **settings)
+        from anygrain.eval.every import run_all
+
+        summary = run_all(options.model, options.root, options.out, say=print if first else None, **settings)
         if first:
             print(summary)
             print(f"-> {options.out / 'summary.md'}, {options.out / 'summary.json'}")
@@ -116,4 +123,20 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
     if first:
         print(report)
         print(f"-> {options.out / 'report.md'}, {options.out / 'report.json'}, {options.out / 'report.html'}")
+    return 0
+
+
+def _clicks(options: EvaluateOptions, task: Literal["click", "granularity"]) -> int:
+    if options.data is None:
+        raise ValueError(f"--task {task} needs --data DIR, the folder of its shards")
+    if options.figures:
+        raise ValueError(f"--figures are of texts: leave them out with --task {task}")
+    from anygrain.eval.click_tasks import evaluate_clicks
+    from anygrain.hub import load
+
+    segmenter = load(options.model, device=options.device, threshold=options.threshold)
+    report = evaluate_clicks(segmenter, options.data, task, limit=options.limit, clicks=options.clicks)
+    report.write(options.out)
+    print(report)
+    print(f"-> {options.out / 'report.json'}")
     return 0

@@ -35,10 +35,12 @@ class TrainOptions:
       anygrain train unilseg_nano --data shards/train --val shards/val --out runs/nano
       anygrain train unilseg_nano --data shards/train --out runs/short --steps 500 --optim.lr 1e-3
       anygrain train unilseg_base --data shards/train --out runs/base --init models/unilseg
+      anygrain train semantic_sam_nano --data shards/train --out runs/clicks --batch.box-ratio 0.5
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """One of unilseg_nano, unilseg_base, unilseg_base_pretrain."""
+    """One of unilseg_nano, unilseg_nano_pretrain, unilseg_base, unilseg_base_pretrain (texts), semantic_sam_nano,
+    semantic_sam_swint, semantic_sam_swinl (clicks and boxes)."""
     data: Annotated[Path, arg(metavar="DIR")]
     """Shards to train on, a folder a source."""
     out: Annotated[Path, arg(metavar="RUN")]
@@ -73,7 +75,8 @@ def train(arguments: Sequence[str]) -> int:
         return 130
     best = trainer.checkpoints / "best"
     checkpoint.load_weights(best if best.is_dir() else trainer.checkpoints / checkpoint.name_of(step), model)
-    if isinstance(model.text_encoder, Bert):  # CLIP's cosines do not tell near words from others
+    # What is asked in words may be read as a near word that was trained; CLIP's cosines do not tell near from far.
+    if "text" in model.accepts and isinstance(model.text_encoder, Bert):
         model.vocabulary = gather(chain.from_iterable(open_sources(config.data).values()))
     card = _card(options, config, arguments)
     print(hub.save(model.cpu().eval(), options.out / "model", card=card, storage=options.storage))
@@ -124,7 +127,27 @@ def _evaluator(options: TrainOptions) -> Evaluate | None:
     from anygrain.recipes.sources import find_sources
 
     find_sources(val)  # a wrong folder is said before the first step, not after many
-    return lambda model, _step: evaluate_training(model, val, options.val_photos)
+    return lambda model, _step: (
+        evaluate_training(model, val, options.val_photos)
+        if "text" in model.accepts
+        else _click_figures(model, val, options.val_photos)
+    )
+
+
+def _click_figures(model: Any, val: Path, photos: int) -> dict[str, float]:
+    """IoU of one click on each mask of some photos, by source: of the mask that the model thinks best, and of the best.
+
+    "mean" and "oracle" are means over the sources.
+    """
+    from anygrain.eval.click_tasks import evaluate_clicks
+    from anygrain.segmenter import Segmenter
+
+    info = {"name": "in training", "fingerprint": "in training"}
+    figures = evaluate_clicks(Segmenter(model, info), val, "click", limit=photos).sources
+    best = {name: values["one_click_iou"] for name, values in figures.items()}
+    oracle = {f"{name}/oracle": values["oracle_iou"] for name, values in figures.items()}
+    means = {"mean": best, "oracle": oracle}
+    return best | oracle | {name: sum(values.values()) / len(values) for name, values in means.items()}
 
 
 def _card(options: TrainOptions, config: TrainConfig, arguments: Sequence[str]) -> str:

@@ -9,10 +9,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from PIL import Image
 
 from anygrain.data import language, transforms
 from anygrain.data.absent import near
@@ -67,9 +69,32 @@ class BatchConfig:
         if self.mosaic + self.copy_paste > 1:
             raise ValueError(f"mosaic {self.mosaic} and copy_paste {self.copy_paste} must not be more than 1 together")
 
+    def of_model(self, model: Any) -> BatchConfig:
+        """The same with the normalisation of a model's config."""
+        return dataclasses.replace(self, mean=model.mean, std=model.std)
+
+
+T = TypeVar("T", bound="TensorBatch")
+
+
+class TensorBatch:
+    """A frozen dataclass of tensors, and of things that stay where they are."""
+
+    def to(self: T, device: torch.device | str) -> T:
+        """The same batch with its tensors on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self: T) -> T:
+        """The same batch in page-locked memory (called by torch's DataLoader)."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self: T, function: Any) -> T:
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return type(self)(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})
+
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(TensorBatch):
     """One training batch.
 
     pixels: float32 [B, 3, S, S], normalised; zero (the mean colour) in the padding.
@@ -89,17 +114,9 @@ class Batch:
     present: torch.Tensor
     boxed: torch.Tensor
 
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory (called by torch's DataLoader)."""
-        return self._map(torch.Tensor.pin_memory)
-
-    def _map(self, function: Any) -> Batch:
-        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return Batch(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})
+    def decode(self, model: Any, features: tuple[torch.Tensor, ...], texts: Any) -> Any:
+        """The model's answers. texts: of ``model.encode_text``."""
+        return model.decode(features, texts, self.image_index)
 
 
 def usable(sample: Sample, *, boxes: bool = False) -> bool:
@@ -250,11 +267,16 @@ def _build(sample: Sample, plan: _Plan, config: BatchConfig, rng: np.random.Gene
     asked += phrases
     if augment.jitter and not any(transforms.names_colour(prompt.text) for prompt in asked):
         image = transforms.jitter_colours(image, augment.jitter, rng)
-    mean, std = (np.asarray(values, np.float32) * 255 for values in (config.mean, config.std))
-    content = (np.asarray(image, np.float32) - mean) * (1 / std)  # [h, w, 3]
+    content = normalised(image, *(np.asarray(values, np.float32) * 255 for values in (config.mean, config.std)))
     if augment.hide_and_seek:
         transforms.hide_patches(content, augment.hide_and_seek, rng)
     return _Row(pixels=view.place(content, 0.0), valid=view.place(np.ones(content.shape[:2], bool), False), asked=asked)
+
+
+def normalised(image: Image.Image, mean: ArrayLike, std: ArrayLike) -> np.ndarray:
+    """A picture as float32 [h, w, 3], less the mean and over the deviation, both in 0..255."""
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return (np.asarray(image, np.float32) - mean) * (1 / std)
 
 
 def _ask(candidate: Candidate, labels: np.ndarray, view: View, config: BatchConfig, rng: np.random.Generator) -> _Asked:

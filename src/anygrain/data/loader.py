@@ -6,34 +6,56 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from anygrain.data.batch import Batch, BatchConfig, make_batch, usable
+from anygrain.data.batch import Batch, BatchConfig, TensorBatch, make_batch, usable
 from anygrain.data.mixture import Mixture, MixtureConfig
 from anygrain.data.mosaic import composable, copy_paste, mosaic, pastable
 from anygrain.types import Sample
 
 Source = Sequence[Sample]
+B = TypeVar("B", bound=TensorBatch)
 
 _TRIES = 50  # samples in a row about which nothing can be asked
 _OTHERS = 8  # photos looked at to find those that one is put together with
 
 
-class StepDataset(Dataset[Batch]):
-    """The batch of every step of a run, in any order.
+class StepDataset(Dataset[B]):
+    """Which photos are seen in every step of a run. A subclass makes the batch of a step of them, in any order.
 
     sources: the samples of each source by its name, e.g. ``ShardReader``s.
     """
 
+    def __init__(self, sources: Mapping[str, Source], mixture: MixtureConfig, *, images: int, seed: int):
+        self.sources, self.images, self.seed = dict(sources), images, seed
+        self.mixture = Mixture({name: len(source) for name, source in sources.items()}, mixture, seed)
+
+    def neighbours(self, position: int) -> Iterator[Sample]:
+        """The sample at a position of the mixture, and those that follow it in its source, for a while."""
+        name, index = self.mixture[position]
+        source = self.sources[name]
+        return (source[(index + further) % len(source)] for further in range(_TRIES))
+
+    def nothing_to_train_on(self, position: int) -> ValueError:
+        """The error when none of the neighbours serves."""
+        name, index = self.mixture[position]
+        last = self.sources[name][(index + _TRIES - 1) % len(self.sources[name])]
+        return ValueError(f"source {name!r}: {_TRIES} samples in a row up to {last.id!r} have nothing to train on")
+
+
+class TextDataset(StepDataset[Batch]):
+    """Batches of texts and their masks."""
+
     def __init__(
         self, sources: Mapping[str, Source], mixture: MixtureConfig, batch: BatchConfig, *, images: int, seed: int
     ):
-        self.sources, self.batch, self.images, self.seed = dict(sources), batch, images, seed
+        super().__init__(sources, mixture, images=images, seed=seed)
+        self.batch = batch
         sizes = {name: len(source) for name, source in sources.items()}
-        self.mixture = Mixture(sizes, mixture, seed)
         self.others = Mixture(sizes, mixture, seed + 1)  # photos that others are put together with
 
     def __getitem__(self, step: int) -> Batch:
@@ -78,14 +100,10 @@ class StepDataset(Dataset[Batch]):
 
     def _sample(self, position: int) -> Sample:
         """The sample at a position of the mixture; its next neighbour when nothing can be asked about it."""
-        name, index = self.mixture[position]
-        source = self.sources[name]
-        for _ in range(_TRIES):
-            sample = source[index]
+        for sample in self.neighbours(position):
             if usable(sample, boxes=self.batch.boxes):
                 return sample
-            index = (index + 1) % len(source)
-        raise ValueError(f"source {name!r}: {_TRIES} samples in a row up to {sample.id!r} have nothing to train on")
+        raise self.nothing_to_train_on(position)
 
 
 def open_sources(folders: Sequence[str | Path]) -> dict[str, Source]:
@@ -100,7 +118,7 @@ def open_sources(folders: Sequence[str | Path]) -> dict[str, Source]:
     return sources
 
 
-def batches(dataset: StepDataset, start: int, stop: int, *, workers: int, pin: bool = False) -> Iterator[Batch]:
+def batches(dataset: StepDataset[B], start: int, stop: int, *, workers: int, pin: bool = False) -> Iterator[B]:
     """The batches of steps start..stop-1 in order, prepared by ``workers`` processes (0: in this process)."""
     loader = DataLoader(
         dataset,

@@ -11,7 +11,7 @@ import os
 import tarfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import accumulate, chain, islice
 from pathlib import Path
@@ -66,10 +66,14 @@ def append_shards(
     stream = iter(samples)
     for number, sample in enumerate(stream, start=first):
         shard = chain([sample], islice(stream, samples_per_shard - 1))
-        _write_shard(shard, work / f"{number:06d}.tar", keys)
+        write_shard(shard, work / f"{number:06d}.tar", keys)
 
 
-def _write_shard(samples: Iterator[Sample], path: Path, keys: set[str]) -> None:
+def write_shard(samples: Iterable[Sample], path: Path, keys: set[str]) -> None:
+    """Write one tar and its index beside it, in place; ``keys`` are those taken already, and gets the new ones.
+
+    Raises ValueError for a repeated id or an image that is not JPEG, PNG or WebP.
+    """
     rows = []
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
@@ -136,6 +140,10 @@ class ShardReader(Sequence[Sample]):
     def record(self, number: int) -> dict:
         """The sample's JSON record alone, without reading its image."""
         return self._record(*self._place(number), number)
+
+    def annotation(self, number: int) -> Sample:
+        """The sample without its image."""
+        return from_record(self.record(number), b"")
 
     def _place(self, number: int) -> tuple[int, int]:
         if not -len(self) <= number < len(self):

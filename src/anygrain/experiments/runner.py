@@ -17,6 +17,7 @@ from typing import Any
 
 from anygrain import __version__, hub
 from anygrain import config as configs
+from anygrain.data.batch import BatchConfig
 from anygrain.data.shards import ShardReader
 from anygrain.eval.runner import evaluate
 from anygrain.experiments.rows import EXPERIMENTS, SCALES, Labels, Row, Stage
@@ -151,7 +152,8 @@ def _train_stage(stage: Stage, model: Any, folder: Path) -> None:
     """Train to the end of a stage, which leaves its averaged weights in the model. Raises Stopped."""
     config = stage.config
     sources = None
-    if stage.task is not None:  # a source without anything to ask is empty, and the mixture leaves it out
+    if stage.task is not None and isinstance(config.batch, BatchConfig):
+        # a source without anything to ask is empty, and the mixture leaves it out
         sources = {Path(data).name: TaskView(data, stage.task, boxes=config.batch.boxes) for data in config.data}
     trainer = Trainer(config, model, folder, sources=sources)
     step = trainer.train()

@@ -2,6 +2,7 @@
 
 MODELS = {
     "unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig"),
+    "semantic_sam": ("anygrain.models.semantic_sam", "SemanticSAM", "SemanticSAMConfig"),
     "ram": ("anygrain.models.ram", "RAM", "RAMConfig"),
 }
 """Name in ``config.json`` -> module, model class, config class."""

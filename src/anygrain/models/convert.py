@@ -72,7 +72,7 @@ def read_official(path: str | Path, under: str = "state_dict") -> dict[str, Tens
     Never runs code from the file; tensors stay on disk until they are used, where the format allows it.
     Raises OSError when the file cannot be opened, ValueError when it is no such checkpoint.
     """
-    checkpoint = _load(Path(path))
+    checkpoint = load_checkpoint(Path(path))
     tensors = checkpoint.get(under) if isinstance(checkpoint, Mapping) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} holds no tensors under '{under}': give an official checkpoint as it was published")
@@ -81,7 +81,8 @@ def read_official(path: str | Path, under: str = "state_dict") -> dict[str, Tens
     return dict(tensors)
 
 
-def _load(path: Path) -> object:
+def load_checkpoint(path: Path) -> object:
+    """What a ``.pth`` file holds, without running code from it. Raises OSError or ValueError with one sentence."""
     is_zip = zipfile.is_zipfile(path)
     if not is_zip:
         path.open("rb").close()  # is_zipfile also says no to a file that cannot be opened

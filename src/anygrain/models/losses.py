@@ -56,3 +56,16 @@ def box_projection(logits: Tensor, targets: Tensor) -> Tensor:
 def _overlap(predicted: Tensor, wanted: Tensor) -> Tensor:
     """Dice of two soft sets [N, L]."""
     return (2 * (predicted * wanted).sum(1) + 1) / (predicted.sum(1) + wanted.sum(1) + 1)
+
+
+def focal(logits: Tensor, labels: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sigmoid focal loss, summed over the names of each row (Lin et al., arXiv 1708.02002, eq. 5): [*].
+
+    logits: [*, K]. labels: uint8 [*, K], 1 for what it is called, 0 for what it is not, 255 where that is unknown.
+    """
+    logits, wanted = logits.float(), (labels == 1).float()
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    probability = logits.sigmoid()
+    miss = torch.where(labels == 1, 1 - probability, probability)
+    weight = torch.where(labels == 1, alpha, 1 - alpha) * (labels != IGNORE)
+    return (weight * miss**gamma * loss).sum(-1)

@@ -14,7 +14,7 @@ Shapes: B images, K image tokens (the mean first), T tags, C width of the tag de
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -93,6 +93,8 @@ class TagDecoderLayer(nn.Module):
 
 class RAM(nn.Module):
     """The whole network. ``tag_queries`` once a model, ``encode_image`` and ``decode`` once a batch of images."""
+
+    architecture: ClassVar[str] = "ram"
 
     def __init__(self, config: RAMConfig):
         super().__init__()

@@ -1,6 +1,9 @@
 """Training recipes: Python functions that return a full TrainConfig. A variant is ``dataclasses.replace``."""
 
 RECIPES = {
+    "semantic_sam_nano": "anygrain.recipes.semantic_sam_nano",
+    "semantic_sam_swinl": "anygrain.recipes.semantic_sam_swinl",
+    "semantic_sam_swint": "anygrain.recipes.semantic_sam_swint",
     "unilseg_base": "anygrain.recipes.unilseg_base",
     "unilseg_base_pretrain": "anygrain.recipes.unilseg_base_pretrain",
     "unilseg_nano": "anygrain.recipes.unilseg_nano",

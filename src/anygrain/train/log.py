@@ -39,8 +39,7 @@ def draw_curves(log: Path, picture: Path) -> None:
     panels = _panels(records)
     if not panels:  # stopped before the first line of the log
         return
-    figure_class = _figure_class()
-    figure = figure_class(figsize=(9, 3 * len(panels)), layout="constrained")
+    figure = figure_class()(figsize=(9, 3 * len(panels)), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         for name in names:
             points = [(record["step"], record[name]) for record in records if name in record]
@@ -62,7 +61,8 @@ def _panels(records: list[dict[str, Any]]) -> dict[str, list[str]]:
     return panels
 
 
-def _figure_class() -> Any:
+def figure_class() -> Any:
+    """matplotlib's Figure, which needs no display. Raises ImportError with the command to run when it is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -18,11 +18,12 @@ class OptimConfig:
 
     lr: learning rate of everything but the encoders.
     image_lr_factor, text_lr_factor: the encoders' rates relative to it (paper: 0.1 for the image).
-    weight_decay: decoupled decay of matrices; none on biases and norms. 0 is plain Adam, as in the paper.
+    weight_decay: decoupled decay of matrices; none on biases, norms, tables of embeddings and of relative positions. 0
+        is plain Adam, as UniLSeg has it.
     betas, eps: of Adam.
-    schedule: "step" divides the rate by 10 after ``drop_at`` of the steps (paper: 10 of 15 epochs), "cosine" goes to
+    schedule: "step" divides the rate by 10 at each of ``drop_at`` (UniLSeg: after 10 of 15 epochs), "cosine" goes to
         ``final_factor``, "constant" stays.
-    drop_at: part of the steps before the drop of "step".
+    drop_at: part of the steps before each drop of "step".
     final_factor: rate at the end of "cosine" relative to its top.
     warmup: steps of linear rise at the start.
     grad_clip: largest norm of the gradient; 0 does not clip.
@@ -36,7 +37,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     schedule: Literal["step", "cosine", "constant"] = "step"
-    drop_at: float = 10 / 15
+    drop_at: tuple[float, ...] = (10 / 15,)
     final_factor: float = 0.01
     warmup: int = 0
     grad_clip: float = 0.0
@@ -55,10 +56,12 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.A
     Encoders are the parameters below ``image_encoder.`` and ``text_encoder.``. Each group keeps its own rate in
     ``base_lr``. Raises ValueError when nothing is trainable.
     """
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            decays = parameter.ndim > 1 and parameter not in tables and not name.endswith("bias_table")
+            decay = config.weight_decay if decays else 0.0
             groups.setdefault((config.lr * _factor(name, config), decay), []).append((name, parameter))
     if not groups:
         raise ValueError("every parameter of the model is frozen: there is nothing to train")
@@ -81,7 +84,7 @@ def lr_factor(step: int, steps: int, config: OptimConfig) -> float:
     if step < config.warmup:
         return (step + 1) / config.warmup
     if config.schedule == "step":
-        return 1.0 if step < config.drop_at * steps else 0.1
+        return 0.1 ** sum(step >= drop * steps for drop in config.drop_at)
     if config.schedule == "constant":
         return 1.0
     done = (step - config.warmup) / max(1, steps - config.warmup)

@@ -6,7 +6,6 @@ Started again with the same configuration it goes on where its last checkpoint w
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import signal
@@ -25,7 +24,8 @@ from torch import Tensor, nn
 
 from anygrain import config as configs
 from anygrain.data.batch import Batch, BatchConfig
-from anygrain.data.loader import Source, StepDataset, batches, open_sources
+from anygrain.data.clicks import ClickBatch, ClickConfig, ClickDataset
+from anygrain.data.loader import Source, StepDataset, TextDataset, batches, open_sources
 from anygrain.data.mixture import MixtureConfig
 from anygrain.train import checkpoint
 from anygrain.train.log import Log, draw_curves
@@ -39,10 +39,10 @@ Evaluate = Callable[[Any, int], Mapping[str, float]]
 class TrainConfig:
     """A whole training run.
 
-    model: the model's config; its ``mean`` and ``std`` (units of 255) normalise the pixels.
+    model: the model's config; its ``mean`` and ``std`` normalise the pixels.
     data: folders of shards; a source is named after its folder.
     mixture: how often each source is seen.
-    batch: prompts, training square and augmentation.
+    batch: prompts (texts, or clicks and boxes), training square and augmentation.
     batch_images: images B a step.
     steps: length of the run.
     optim: learning rates, schedule, clipping, averaging.
@@ -66,7 +66,7 @@ class TrainConfig:
     model: Any
     data: tuple[str, ...] = ()
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
+    batch: BatchConfig | ClickConfig = field(default_factory=BatchConfig)
     batch_images: int = 8
     steps: int = 10_000
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -95,13 +95,15 @@ class TrainConfig:
             raise ValueError(f"text_mixing must lie between 0 and 1, got {self.text_mixing}")
         if self.text_mixing and not self.freeze_text:
             raise ValueError("text_mixing needs a text encoder that stays as it is: set freeze_text, or leave it at 0")
+        if self.text_mixing and isinstance(self.batch, ClickConfig):
+            raise ValueError("text_mixing is for texts that are prompts: leave it at 0 for clicks and boxes")
 
 
 class Trainable(Protocol):
-    """What the trainer needs of a model, beside being an nn.Module."""
+    """What the trainer needs of a model, beside being an nn.Module and what the batches' ``decode`` asks it."""
 
     image_encoder: nn.Module
-    text_encoder: nn.Module
+    text_encoder: nn.Module | None
     tokenizer: Any  # with a method ``words``, for ``text_mixing``
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -112,12 +114,8 @@ class Trainable(Protocol):
         """N texts -> named tuple of tensors with N rows; with a method ``mixed`` for ``text_mixing``."""
         ...
 
-    def decode(self, features: tuple[Tensor, ...], text: Any, image_index: Tensor) -> Any:
-        """Answers for N prompts."""
-        ...
-
-    def loss(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Named scalars; their sum is minimised."""
+    def loss(self, output: Any, batch: Any) -> dict[str, Tensor]:
+        """Named scalars; their sum is minimised. output: of ``batch.decode``."""
         ...
 
 
@@ -140,7 +138,8 @@ class Trainer:
         self.config, self.out_dir, self.evaluate = config, Path(out_dir), evaluate
         self.device = _device(config.device)
         self.model = model.to(self.device, memory_format=_layout(config))
-        self.model.text_encoder.requires_grad_(not config.freeze_text)
+        if self.model.text_encoder is not None:
+            self.model.text_encoder.requires_grad_(not config.freeze_text)
         self.model.image_encoder.requires_grad_(config.freeze_image_steps < config.steps)
         for name, parameter in self.model.named_parameters():
             if name.startswith(config.freeze):
@@ -151,9 +150,7 @@ class Trainer:
         self.text_cache = TextCache(self.model.encode_text, config.text_cache) if config.freeze_text else None
         self.other_texts: Any = None  # with ``text_mixing``, once the weights are there
         self.bf16 = self.device.type == "cuda" if config.bf16 == "auto" else config.bf16
-        batch = dataclasses.replace(config.batch, mean=config.model.mean, std=config.model.std)
-        found = open_sources(config.data) if sources is None else sources
-        self.dataset = StepDataset(found, config.mixture, batch, images=config.batch_images, seed=config.seed)
+        self.dataset = _dataset(config, open_sources(config.data) if sources is None else sources)
         self.checkpoints = self.out_dir / "checkpoints"
         self.best = -math.inf
 
@@ -217,7 +214,7 @@ class Trainer:
         self.best = record["best"] if record["best"] is not None else -math.inf
         return step
 
-    def _step(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _step(self, step: int, batch: Batch | ClickBatch) -> tuple[dict[str, Tensor], Tensor]:
         """One update, ``step`` counted from 1. Returns the losses and the norm of the gradient."""
         frozen = step <= self.config.freeze_image_steps
         self._training_mode(frozen)
@@ -236,21 +233,25 @@ class Trainer:
             self.average.update(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}, norm
 
-    def _forward(self, batch: Batch, frozen: bool) -> Any:
-        text = self.text_cache(batch.texts) if self.text_cache else None
+    def _forward(self, batch: Batch | ClickBatch, frozen: bool) -> Any:
+        texts = self._remembered(batch.texts)
         pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.no_grad() if frozen else nullcontext():
                 features = self.model.encode_image(pixels)
-            if text is None:
-                text = self.model.encode_text(list(batch.texts))
-            if self.other_texts is not None:
-                text = text.mixed(self.config.text_mixing, self.other_texts)
-            return self.model.decode(features, text, batch.image_index)
+            if texts is None and batch.texts:
+                texts = self.model.encode_text(list(batch.texts))
+            if self.other_texts is not None and texts is not None:
+                texts = texts.mixed(self.config.text_mixing, self.other_texts)
+            return batch.decode(self.model, features, texts)
+
+    def _remembered(self, texts: tuple[str, ...]) -> Any:
+        """Features of texts by a frozen encoder; None where there are none."""
+        return self.text_cache(texts) if self.text_cache and texts else None
 
     def _training_mode(self, frozen: bool) -> None:
         self.model.train()
-        if self.config.freeze_text:
+        if self.config.freeze_text and self.model.text_encoder is not None:
             self.model.text_encoder.eval()
         if frozen:
             self.model.image_encoder.eval()
@@ -331,6 +332,13 @@ def _require_finite(value: Tensor, step: int, losses: Mapping[str, Tensor], what
         raise ValueError(
             f"step {step}: the {what} is not finite ({named}); lower the learning rate and resume from the checkpoint"
         )
+
+
+def _dataset(config: TrainConfig, sources: Mapping[str, Source]) -> StepDataset[Any]:
+    rest = {"images": config.batch_images, "seed": config.seed}
+    if isinstance(config.batch, ClickConfig):
+        return ClickDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
+    return TextDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
 
 
 def _layout(config: TrainConfig) -> torch.memory_format:

@@ -1,0 +1,15 @@
+"""Tiny teachers for the steps."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_teachers(tmp_path_factory):
+    """A folder with sam/, dino/, blip/, clip/ and ram/: random weights in the form of the Hub."""
+    from tiny_teachers import TINY
+
+    root = tmp_path_factory.mktemp("teachers")
+    for name, write in TINY.items():
+        (root / name).mkdir()
+        write(root / name)
+    return root
