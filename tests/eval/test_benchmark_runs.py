@@ -127,7 +127,7 @@ def test_all_runs_what_is_there_and_names_the_rest(anygrain, data, tiny_model, t
     assert [report.resumed for report in again.reports] == [3, 3]
     assert "the data of no benchmark are below it" in anygrain("evaluate", "--task", "all", "--root", out).err
     assert "--split belongs to one task" in anygrain("evaluate", "--task", "all", "--split", "val", *options).err
-    assert "--resume belongs to --task" in anygrain("evaluate", "--data", out, "--resume").err
+    assert "--resume belongs to --task with --root" in anygrain("evaluate", "--data", out, "--resume").err
 
 
 def test_a_set_is_found_by_the_name_of_its_folder(tmp_path, data):

@@ -30,14 +30,14 @@ class EvaluateOptions:
     examples:
       anygrain evaluate --model nano --data shards/val --figures --out results/nano
       anygrain evaluate --task refcoco --split testA --root refer/data --out results/refcoco
-      anygrain evaluate --task click --clicks 5 --model semantic-sam-swint --data shards/val
       anygrain evaluate --task all --root datasets --out results --resume
+      anygrain evaluate --task click --clicks 5 --model semantic-sam-swint --data shards/val
     """
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards, a folder a source."""
     task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """A benchmark, for instance refcoco, duts, ade20k_150, ref_davis; or all; or click, granularity on shards."""
+    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, or all; or click, granularity on shards."""
     root: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """The folder of the benchmark's data set, as it is unpacked."""
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
@@ -67,14 +67,14 @@ class EvaluateOptions:
 def evaluate(arguments: Sequence[str]) -> int:
     """``anygrain evaluate``."""
     options = parse(EvaluateOptions, "evaluate", arguments)
+    if options.resume and options.root is None:
+        raise ValueError("--resume belongs to --task with --root; an evaluation on shards starts anew")
     if options.task == "click" or options.task == "granularity":
         return _clicks(options, options.task)
     if (options.data is None) == (options.task is None):
         raise ValueError("give either --data DIR (shards) or --task NAME --root DIR (a benchmark)")
     if options.task is not None:
         return _benchmark(options, options.task)
-    if options.resume:
-        raise ValueError("--resume belongs to --task; an evaluation on shards is short enough to be repeated")
     from anygrain.eval import runner
 
     assert options.data is not None
@@ -112,8 +112,7 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
     if task == "all":
         from anygrain.eval.every import run_all
 
-        print_one = print if first else None
-        summary = run_all(options.model, options.root, options.out, say=print_one, **settings)
+        summary = run_all(options.model, options.root, options.out, say=print if first else None, **settings)
         if first:
             print(summary)
             print(f"-> {options.out / 'summary.md'}, {options.out / 'summary.json'}")
