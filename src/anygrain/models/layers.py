@@ -37,14 +37,15 @@ def resize_map(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
 
 
-def sine_2d(channels: int, height: int, width: int, device: torch.device) -> Tensor:
+def sine_2d(channels: int, height: int, width: int, device: torch.device, *, first: float = 0.5) -> Tensor:
     """Position table [H*W, channels]: the first half of the channels holds rows, the second columns.
 
-    Positions are cell centres normalised to 0..2 pi (half step, eps 1e-6). Kept for the last 64 sizes.
+    Positions are those of cells normalised to 0..2 pi (eps 1e-6), the first at ``first`` cells: 0.5 for their centres,
+    1.0 in DETR's family. Kept for the last 64 sizes.
     """
     # While a graph is traced tensors are not real: such a table belongs to the graph and must not be kept.
     make = _sine_2d if torch.compiler.is_compiling() else _kept_sine_2d
-    return make(channels, height, width, device)
+    return make(channels, height, width, device, first)
 
 
 def sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
@@ -54,14 +55,14 @@ def sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
 
 
 @torch.inference_mode(False)  # a kept table is used in training as well
-def _sine_2d(channels: int, height: int, width: int, device: torch.device) -> Tensor:
-    rows = (torch.arange(height) + 0.5) / (height + 1e-6) * 2 * math.pi
-    columns = (torch.arange(width) + 0.5) / (width + 1e-6) * 2 * math.pi
+def _sine_2d(channels: int, height: int, width: int, device: torch.device, first: float) -> Tensor:
+    rows = (torch.arange(height) + first) / (height + 1e-6) * 2 * math.pi
+    columns = (torch.arange(width) + first) / (width + 1e-6) * 2 * math.pi
     half = channels // 2
     table = torch.cat(
         [
-            _sine(rows, half)[:, None].expand(height, width, half),
-            _sine(columns, half)[None].expand(height, width, half),
+            sine(rows, half)[:, None].expand(height, width, half),
+            sine(columns, half)[None].expand(height, width, half),
         ],
         dim=-1,
     )
@@ -71,14 +72,14 @@ def _sine_2d(channels: int, height: int, width: int, device: torch.device) -> Te
 @torch.inference_mode(False)
 def _sine_1d(channels: int, length: int, device: torch.device) -> Tensor:
     position = (torch.arange(length) + 1) / (length + 1e-6) * 2 * math.pi
-    return _sine(position, channels).to(device)
+    return sine(position, channels).to(device)
 
 
-def _sine(position: Tensor, channels: int) -> Tensor:
-    """Interleaved sine and cosine of positions [L] in radians -> [L, channels], temperature 10000."""
-    index = torch.arange(channels)
+def sine(position: Tensor, channels: int) -> Tensor:
+    """Interleaved sine and cosine of positions [...] in radians -> [..., channels], temperature 10000."""
+    index = torch.arange(channels, device=position.device)
     frequency = 10000.0 ** (2 * (index // 2) / channels)
-    angle = position[:, None] / frequency
+    angle = position[..., None] / frequency
     return torch.where(index % 2 == 0, angle.sin(), angle.cos())
 
 
