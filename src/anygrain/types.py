@@ -314,9 +314,7 @@ class Prediction:
         rows = zip(self.masks, self.scores, self.labels, categories, self.present, strict=True)
         origin = {"step": "predict", **self.model}
         return tuple(
-            Region(
-                mask=Mask.from_array(mask), captions=(label,), category=category, score=float(score), origin=origin
-            )
+            Region(mask=Mask.from_array(mask), captions=(label,), category=category, score=float(score), origin=origin)
             for mask, score, label, category, present in rows
             if present
         )

@@ -24,12 +24,12 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity" / "psalm"
 class ByteTokenizer:
     """UTF-8 bytes; the two tokens that prompts name are one id each. ``[PAD]`` would be 257."""
 
-    special = {"<|endoftext|>": 256, "[SEG]": 258}
     seg = 258
 
     def encode(self, text: str) -> list[int]:
+        special = {"<|endoftext|>": 256, "[SEG]": self.seg}
         pieces = re.split(r"(<\|endoftext\|>|\[SEG\])", text)
-        return [i for piece in pieces for i in ([self.special[piece]] if piece in self.special else piece.encode())]
+        return [i for piece in pieces for i in ([special[piece]] if piece in special else piece.encode())]
 
 
 def tiny_config() -> PSALMConfig:

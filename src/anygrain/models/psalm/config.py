@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from anygrain.models.mask_decoder import MaskDecoderConfig
 from anygrain.models.pixel_decoder import PixelDecoderConfig
@@ -39,6 +40,8 @@ class PSALMConfig:
     mean, std: input normalisation, in units of 1.
     keep_probability, keep_overlap: panoptic: a query counts when it is that sure of a class, and when that share of
         its mask is left to it.
+    region_sampling: how a region's feature is made: "mean" of all its pixels, the same every time, or of 256 "random"
+        ones, as in the official code, which is the other on average.
     threshold: mask probability above which a pixel belongs to the mask, outside panoptic.
     presence_slope, presence_offset: the score of a phrase is sigmoid(slope * s + offset) of the best query's logit s;
         1 and 0 are the official score, others come from ``calibrate_presence``.
@@ -54,6 +57,7 @@ class PSALMConfig:
     std: tuple[float, float, float] = (58.395 / 255, 57.12 / 255, 57.375 / 255)
     keep_probability: float = 0.8
     keep_overlap: float = 0.8
+    region_sampling: Literal["mean", "random"] = "mean"
     threshold: float = 0.5
     presence_slope: float = 1.0
     presence_offset: float = 0.0

@@ -130,7 +130,9 @@ def read_released(folder: Path) -> dict[str, Tensor]:
             raise ValueError(f"{index} is not the index of a checkpoint in shards: get it again") from None
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"{folder} is not the released folder: {', '.join(missing)} is missing; download all its files")
+        raise ValueError(
+            f"{folder} is not the released folder: {', '.join(missing)} is missing; download all its files"
+        )
     tensors: dict[str, Tensor] = {}
     for name in names:
         try:

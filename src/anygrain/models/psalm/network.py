@@ -1,14 +1,15 @@
 """PSALM: a language model reads a picture and a prompt, and its mask tokens become the queries of a mask decoder.
 
-Paper: Zhang et al., PSALM: Pixelwise SegmentAtion with Large Multi-Modal Model (arXiv 2403.14598), fig. 2. The paper and
-the released code differ in places; what is computed here is what the released weights were trained with.
+Paper: Zhang et al., PSALM: Pixelwise SegmentAtion with Large Multi-Modal Model (arXiv 2403.14598), fig. 2. The paper
+and the released code differ in places; what is computed here is what the released weights were trained with.
 
 Read with ``prompts`` beside it: a ``Question`` is a prompt as ids. A picture is encoded once (``encode_image``): image
 encoder, pixel decoder, projector, and the language model over the start that all prompts share. ``ask`` then takes any
 number of questions about it.
 
 Shapes: N questions, B pictures, P tokens of a picture, T tokens of a question, D width of the language model,
-Q queries, C conditions (categories with the background, phrases or regions), h w size of a map, H W of the stride-4 map.
+Q queries, C conditions (categories with the background, phrases or regions), h w size of a map, H W of the one of
+stride 4.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from anygrain.models.mask_decoder import MLP, Decoded, MaskedQueryDecoder
 from anygrain.models.pixel_decoder import PixelDecoder
+from anygrain.models.psalm import regions
 from anygrain.models.psalm.config import PSALMConfig
 from anygrain.models.psalm.language import LanguageModel
 from anygrain.models.psalm.projector import Projector
@@ -131,15 +133,17 @@ class PSALM(nn.Module):
 
     # ------------------------------------------------------------------------------------------- a question
 
-    def ask(self, features: Features, questions: Sequence[Question], regions: Sequence[Tensor] = ()) -> list[Answer]:
+    def ask(
+        self, features: Features, questions: Sequence[Question], region_features: Sequence[Tensor] = ()
+    ) -> list[Answer]:
         """Answers to N questions about one picture (B = 1), each as if it were asked alone.
 
-        regions: features [1, D] of the regions of all questions together, in their order (see ``region_feature``).
+        region_features: [1, D] of each region of all questions together, in their order (see ``region``).
         """
-        return self.decide(features, self.consider(features, questions, regions), questions)
+        return self.decide(features, self.consider(features, questions, region_features), questions)
 
     def consider(
-        self, features: Features, questions: Sequence[Question], regions: Sequence[Tensor] = ()
+        self, features: Features, questions: Sequence[Question], region_features: Sequence[Tensor] = ()
     ) -> list[Conditions]:
         """The language model's part of ``ask``: it goes on from the start that it has read already."""
         start = self.start()
@@ -147,7 +151,7 @@ class PSALM(nn.Module):
         if any(ids[: len(start)] != start for ids, _ in rows):
             raise ValueError("a question does not begin as all prompts do: make it with anygrain.models.psalm.prompts")
         ids, owner = self._padded([(ids[len(start) :], owner[len(start) :]) for ids, owner in rows])
-        hidden = self.language(self._embed(ids, None, regions), features.prefix)
+        hidden = self.language(self._embed(ids, None, region_features), features.prefix)
         return self.conditions(hidden, ids, owner, [question.kind for question in questions])
 
     def decide(
@@ -157,20 +161,20 @@ class PSALM(nn.Module):
         maps = (features.stride32, features.stride16, features.stride8)
         return self.answer(conditions, questions, maps, features.mask_features)[-1]
 
-    def train_answers(self, pixels: Tensor, questions: Sequence[Question], regions: Sequence[Tensor] = ()):
+    def train_answers(self, pixels: Tensor, questions: Sequence[Question], region_features: Sequence[Tensor] = ()):
         """One question a picture, answers of every level [levels][N]: for training. Nothing is shared or left out."""
         mask_features, maps, tokens = self.look(pixels)
-        hidden, ids, owner = self.read(questions, tokens, regions)
+        hidden, ids, owner = self.read(questions, tokens, region_features)
         conditions = self.conditions(hidden, ids, owner, [question.kind for question in questions])
         return self.answer(conditions, questions, maps, mask_features, every_level=True)
 
     def read(
-        self, questions: Sequence[Question], tokens: Tensor, regions: Sequence[Tensor] = ()
+        self, questions: Sequence[Question], tokens: Tensor, region_features: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Whole questions, each about its picture: hidden states [N, T, D], ids and owners int64 [N, T]."""
         rows = [self._expand(question) for question in questions]
         ids, owner = self._padded(rows)
-        return self.language(self._embed(ids, tokens, regions)), ids, owner
+        return self.language(self._embed(ids, tokens, region_features)), ids, owner
 
     def conditions(self, hidden: Tensor, ids: Tensor, owner: Tensor, kinds: Sequence[str]) -> list[Conditions]:
         """Queries and condition embeddings from hidden states [N, T, D] (paper §3.3).
@@ -203,9 +207,7 @@ class PSALM(nn.Module):
         levels = self.mask_decoder(queries, maps, mask_features, every_level=every_level)
         return [self._compare(level, conditions, questions) for level in levels]
 
-    def _compare(
-        self, level: Decoded, conditions: Sequence[Conditions], questions: Sequence[Question]
-    ) -> list[Answer]:
+    def _compare(self, level: Decoded, conditions: Sequence[Conditions], questions: Sequence[Question]) -> list[Answer]:
         answers = []
         for row, (condition, question) in enumerate(zip(conditions, questions, strict=True)):
             said = self.condition_head[question.kind](level.queries[row])  # [Q, hidden]
@@ -226,14 +228,23 @@ class PSALM(nn.Module):
         owner = [[*owner, *[-1] * (longest - len(owner))] for _, owner in rows]
         return torch.tensor(ids, device=self.device), torch.tensor(owner, device=self.device)
 
-    def _embed(self, ids: Tensor, tokens: Tensor | None, regions: Sequence[Tensor]) -> Tensor:
+    def _embed(self, ids: Tensor, tokens: Tensor | None, region_features: Sequence[Tensor]) -> Tensor:
         """Ids [N, T] -> [N, T, D], with the pictures' tokens, regions and mask tokens in their places."""
         x = self.language.embedding(ids.clamp(min=0))
         if tokens is not None:
             x = x.masked_scatter((ids == IMAGE)[..., None], tokens.to(x.dtype))
-        if len(regions):
-            x = x.masked_scatter((ids == REGION)[..., None], torch.cat(list(regions)).to(x.dtype))
+        if len(region_features):
+            x = x.masked_scatter((ids == REGION)[..., None], torch.cat(list(region_features)).to(x.dtype))
         return x.masked_scatter((ids == MASKS)[..., None], self.mask_tokens.to(x.dtype).expand(len(ids), -1, -1))
+
+    def region(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Feature [1, D] of a region: bool [S, S] of the input, tokens [P, D] of the picture that it lies in.
+
+        Raises ValueError for a region without a pixel.
+        """
+        if self.config.region_sampling == "mean":
+            return regions.region_feature(tokens, mask)
+        return regions.sampled_feature(tokens, regions.random_points(mask))
 
     # ------------------------------------------------------------------------------------------- for Segmenter
 

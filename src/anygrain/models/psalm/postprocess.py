@@ -150,9 +150,7 @@ def semantic_map(class_logits: Tensor, mask_logits: Tensor, resize: Resize) -> t
     return winner, best
 
 
-def instances(
-    class_logits: Tensor, mask_logits: Tensor, resize: Resize, *, things: Tensor | None = None
-) -> Instances:
+def instances(class_logits: Tensor, mask_logits: Tensor, resize: Resize, *, things: Tensor | None = None) -> Instances:
     """The Q best pairs of query and category; of them those of ``things`` (bool [C]), all when None.
 
     class_logits [Q, C + 1], the background last; mask_logits [Q, h, w]. Score: probability of the class times

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def discs(points: Sequence[tuple[float, float]], radius: int, size: tuple[int, i
 def stroke(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """A line through points (x, y) as points not more than a pixel apart."""
     line = [points[0]]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         steps = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0))))
         line += [(x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps) for k in range(1, steps + 1)]
     return line
