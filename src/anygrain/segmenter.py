@@ -257,7 +257,6 @@ class Segmenter:
 def stack(predictions: Sequence[Prediction]) -> Prediction:
     """Predictions of one image, one under the other."""
     first = predictions[0]
-    named = any(p.categories for p in predictions)
     return Prediction(
         masks=np.concatenate([p.masks for p in predictions]),
         scores=np.concatenate([p.scores for p in predictions]),
@@ -267,8 +266,6 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         image=first.image,
         name=first.name,
         model=first.model,
-        categories=tuple(c for p in predictions for c in p.categories or (None,) * len(p.masks)) if named else (),
-        things=tuple(t for p in predictions for t in p.things or (None,) * len(p.masks)) if named else (),
     )
 
 

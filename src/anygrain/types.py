@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
-TASKS = ("panoptic", "semantic", "instance")
 
 
 def _coco() -> Any:
@@ -181,29 +180,16 @@ class Prompt:
 
     text: a phrase, e.g. "the red car on the left".
     points, point_labels: clicks ``(x, y)`` in pixels of the original image, 1 = foreground, 0 = background.
-    scribble: a stroke over the thing, through points ``(x, y)``.
     box: ``(x0, y0, x1, y1)`` in pixels of the original image.
     mask: a rough mask in the original image's size.
-    regions: several of these (points, scribble, box or mask) asked in one question; one row of the prediction each.
-    reference: the embedding of another image that points, scribble, box, mask or regions lie in: what looks like that.
-    categories: names to divide the image among; see task. things: for each whether it is countable (its instances are
-        kept apart) or not; looked up in ``anygrain.categories`` when not given.
-    task: of categories: "panoptic" (every pixel once, instances of things), "semantic" (every pixel once, no
-        instances) or "instance" (things only, which may overlap).
     granularity: "part", "object", "scene", or a Semantic-SAM level 1..6.
     """
 
     text: str | None = None
     points: tuple[tuple[float, float], ...] = ()
     point_labels: tuple[int, ...] = ()
-    scribble: tuple[tuple[float, float], ...] = ()
     box: Box | None = None
     mask: Mask | None = None
-    regions: tuple[Prompt, ...] = ()
-    reference: ImageEmbedding | None = None
-    categories: tuple[str, ...] = ()
-    things: tuple[bool, ...] = ()
-    task: Literal["panoptic", "semantic", "instance"] = "panoptic"
     granularity: str | int | None = None
 
     def __post_init__(self):
@@ -211,39 +197,14 @@ class Prompt:
             raise ValueError("the text of a prompt is empty: say what to segment, for instance 'the red car'")
         if self.point_labels and len(self.point_labels) != len(self.points):
             raise ValueError(f"{len(self.points)} points but {len(self.point_labels)} point labels")
-        if self.task not in TASKS:
-            raise ValueError(f"unknown task '{self.task}' of categories: give {', '.join(TASKS)}")
-        if self.things and len(self.things) != len(self.categories):
-            raise ValueError(f"{len(self.categories)} categories but 'things' says of {len(self.things)} what they are")
         if not self.kinds:
-            raise ValueError("a prompt needs text, points, a scribble, a box, a mask, regions or categories")
+            raise ValueError("a prompt needs text, points, a box or a mask")
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Which of "text", "points", "scribble", "box", "mask", "regions", "categories" are given."""
-        names = ("text", "points", "scribble", "box", "mask", "regions", "categories")
-        return frozenset(name for name in names if getattr(self, name) not in (None, ()))
-
-    @property
-    def label(self) -> str:
-        """A few words for a person: the text, or what is given instead."""
-        return self.text if self.text is not None else "+".join(sorted(self.kinds))
-
-    def to_json(self) -> dict[str, Any]:
-        """What was asked, for the JSON of an answer: the text always, else what is given; masks as run-length code."""
-        record: dict[str, Any] = {"text": self.text}
-        for name in ("points", "point_labels", "scribble", "box"):
-            if value := getattr(self, name):
-                record[name] = [list(part) if isinstance(part, tuple) else part for part in value]
-        if self.mask is not None:
-            record["mask"] = self.mask.to_coco()
-        if self.regions:
-            record["regions"] = [region.to_json() for region in self.regions]
-        if self.reference is not None:
-            record["reference"] = self.reference.name
-        if self.categories:
-            record |= {"categories": len(self.categories), "task": self.task}
-        return record
+        """Which of "text", "points", "box", "mask" are given."""
+        given = {"text": self.text is not None, "points": bool(self.points), "box": self.box is not None}
+        return frozenset(name for name, there in {**given, "mask": self.mask is not None}.items() if there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,8 +238,6 @@ class Prediction:
     low_res_logits: float32 [N, h, w] before enlarging, with all parts of a mask of which only the main one is shown.
     image, name: the picture itself and its file name.
     model: name of the model, for the JSON.
-    categories: the category of each row, where categories were asked for, else None; empty when in no row.
-    things: for each row whether its category is countable; as categories.
     """
 
     masks: np.ndarray
@@ -289,19 +248,11 @@ class Prediction:
     image: Image.Image
     name: str = "image"
     model: Mapping[str, str] = field(default_factory=dict)
-    categories: tuple[str | None, ...] = ()
-    things: tuple[bool | None, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What each row is called: its category, the text of its prompt, or the prompt's kind when it has none."""
-        rows = zip(self.prompts, self.categories or (None,) * len(self.prompts), strict=True)
-        return tuple(prompt.label if category is None else category for prompt, category in rows)
-
-    @property
-    def segment_ids(self) -> np.ndarray:
-        """int32 [N]: 1, 2, ... in the order of rows; 0 for a row that is not present. The ids of a panoptic map."""
-        return np.where(self.present, np.cumsum(self.present), 0).astype(np.int32)
+        """The text of each prompt, or its kind when it has none."""
+        return tuple(p.text if p.text is not None else "+".join(sorted(p.kinds)) for p in self.prompts)
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -310,12 +261,11 @@ class Prediction:
 
     def to_regions(self) -> tuple[Region, ...]:
         """The rows that are present, as regions ready for a Sample."""
-        categories = self.categories or (None,) * len(self.masks)
-        rows = zip(self.masks, self.scores, self.labels, categories, self.present, strict=True)
+        rows = zip(self.masks, self.scores, self.labels, self.present, strict=True)
         origin = {"step": "predict", **self.model}
         return tuple(
-            Region(mask=Mask.from_array(mask), captions=(label,), category=category, score=float(score), origin=origin)
-            for mask, score, label, category, present in rows
+            Region(mask=Mask.from_array(mask), captions=(label,), score=float(score), origin=origin)
+            for mask, score, label, present in rows
             if present
         )
 
@@ -328,7 +278,7 @@ class Prediction:
         }
 
     def segments(self) -> list[dict[str, Any]]:
-        """One JSON-ready record a row: id, prompt, category if asked for, score, present, box, area, segmentation."""
+        """One JSON-ready record a row: id, prompt, score, present, box, area, segmentation."""
         records = []
         for index, (mask, score, present, prompt) in enumerate(
             zip(self.masks, self.scores, self.present, self.prompts, strict=True)
@@ -337,8 +287,7 @@ class Prediction:
             records.append(
                 {
                     "id": index,
-                    "prompt": prompt.to_json(),
-                    **self._category(index),
+                    "prompt": {"text": prompt.text},
                     "score": round(float(score), 4),
                     "present": bool(present),
                     "box": list(code.box) if code.box else None,
@@ -347,11 +296,6 @@ class Prediction:
                 }
             )
         return records
-
-    def _category(self, row: int) -> dict[str, Any]:
-        if not self.categories or self.categories[row] is None:
-            return {}
-        return {"category": self.categories[row], "is_thing": self.things[row]}
 
     def overlay(self) -> Image.Image:
         """The picture with every present mask drawn in its own colour, with contour and label."""

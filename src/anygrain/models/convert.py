@@ -102,8 +102,8 @@ def unilseg(
     a stored index table is not Swin's.
     """
     config = config or UniLSegConfig.released()
-    check(state_dict, unilseg_keys(config), where)
-    check_index_tables(state_dict, _towers(config)[0].window_size, where)
+    _check(state_dict, unilseg_keys(config), where)
+    _check_index_tables(state_dict, _towers(config)[0].window_size, where)
     tensors = {ours: state_dict[_official(ours)] for ours in _shapes(config)}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
@@ -163,7 +163,7 @@ def _clip_visual_keys(embed_dim: int) -> Shapes:
     return {f"backbone.visual.{key}": shape for key, shape in keys.items()}
 
 
-def check(state_dict: Mapping[str, Tensor], expected: Shapes, where: str) -> None:
+def _check(state_dict: Mapping[str, Tensor], expected: Shapes, where: str) -> None:
     """Raise one sentence that counts and names all that differs from ``expected``."""
     missing = [key for key in expected if key not in state_dict]
     extra = [key for key in state_dict if key not in expected]
@@ -184,7 +184,7 @@ def _first(keys: list[str], count: int = 3) -> str:
     return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
-def check_index_tables(state_dict: Mapping[str, Tensor], window: int, where: str) -> None:
+def _check_index_tables(state_dict: Mapping[str, Tensor], window: int, where: str) -> None:
     """Our Swin computes the position index; a stored table that differs would mean another network."""
     at = torch.arange(window)
     rows, columns = at.repeat_interleave(window), at.repeat(window)

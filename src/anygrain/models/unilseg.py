@@ -237,7 +237,6 @@ class VisionLanguageBlock(nn.Module):
 class UniLSeg(nn.Module):
     """The whole network. Encode an image once with ``encode_image``, then ``decode`` it with any number of texts."""
 
-    architecture = "unilseg"
     accepts = frozenset({"text"})
 
     def __init__(self, config: UniLSegConfig, tokenizer: Tokenizer | None = None):

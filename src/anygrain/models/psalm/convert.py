@@ -84,7 +84,7 @@ def psalm(
     config = config or PSALMConfig.released()
     expected = psalm_keys(config)
     known = {key: state_dict[key] for key in expected if key in state_dict}
-    convert.check(known, expected, where)
+    convert.check_keys(known, expected, where)
     convert.check_index_tables(known, config.image_encoder.window_size, where)
     _check_statistics(known, where)
     heads = config.language.num_heads
