@@ -56,7 +56,7 @@ def one_by_one(segmenter, texts):
     from anygrain.types import Prompt
 
     for text in texts:
-        segmenter._texts.clear()
+        segmenter._answers._texts.clear()
         (embedding,) = segmenter.embed([PHOTO])
         for _ in segmenter.answer(embedding, [Prompt(text=text)]):
             pass
@@ -66,7 +66,7 @@ def embed_once(segmenter, texts):
     """Ours: the photograph and each text encoded once, prompts decoded in batches."""
     from anygrain.types import Prompt
 
-    segmenter._texts.clear()
+    segmenter._answers._texts.clear()
     (embedding,) = segmenter.embed([PHOTO])
     for _ in segmenter.answer(embedding, [Prompt(text=text) for text in texts]):
         pass

@@ -115,7 +115,7 @@ def test_what_is_singled_out_is_one_connected_part(nano, monkeypatch):
 
 def test_released_weights_answer_as_the_official_code_does(monkeypatch):
     network = fold_batch_norm(build(official_config()))
-    monkeypatch.setattr("anygrain.segmenter.main_part", None)  # not asked for
+    monkeypatch.setattr("anygrain.text_answers.main_part", None)  # not asked for
     Segmenter(network, INFO, threshold=0.3)(picture(), "the dog on the left")
 
 
@@ -226,11 +226,11 @@ def test_a_text_is_encoded_once(network, monkeypatch):
 
 
 def test_the_texts_used_last_are_kept(network, monkeypatch):
-    monkeypatch.setattr("anygrain.segmenter._TEXTS_KEPT", 2)
+    monkeypatch.setattr("anygrain.text_answers._TEXTS_KEPT", 2)
     segmenter = Segmenter(network, INFO)
     for text in ("sky", "dog", "sky", "car"):
         segmenter(picture(), text)
-    assert list(segmenter._texts) == ["sky", "car"]
+    assert list(segmenter._answers._texts) == ["sky", "car"]
     assert segmenter(picture(), ["dog", "cat", "window"]).masks.shape[0] == 3  # more than are kept
 
 

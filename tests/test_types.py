@@ -80,7 +80,7 @@ def test_a_prediction_speaks_of_its_rows():
     assert result.labels == ("the cat", "box+points", "das Ü")
     assert result.boxes.tolist() == [[5, 10, 25, 30], [40, 0, 60, 40], [0, 0, 0, 0]]
     regions = result.to_regions()
-    assert [r.captions for r in regions] == [("the cat",), ("box+points",)]
+    assert [r.captions for r in regions] == [("the cat",), ()]
     assert regions[0].mask == Mask.from_array(result.masks[0])
     assert regions[0].origin == {"step": "predict", "name": "nano"}
 

@@ -21,8 +21,11 @@ from anygrain.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
+
+    Network = UniLSeg | SemanticSAM
 
 FORMAT_VERSION = 1
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "README.md")
@@ -47,7 +50,7 @@ def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) ->
     folder = find(model)
     network = read_model(folder).to(device).requires_grad_(False)
     use_onednn(fold_batch_norm(network))
-    info = {"name": str(model), "architecture": "unilseg", "fingerprint": fingerprint(folder)}
+    info = {"name": str(model), "architecture": network.architecture, "fingerprint": fingerprint(folder)}
     return Segmenter(network, info, **options)
 
 
@@ -97,7 +100,7 @@ def _download(repo: str) -> Path:
         raise ValueError(f"model '{repo}' is not a folder here and could not be downloaded: {reason}") from None
 
 
-def read_model(folder: Path) -> UniLSeg:
+def read_model(folder: Path) -> Network:
     """Build the network of a model folder in eval mode on the CPU, strictly. Raises ValueError with one sentence."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -119,7 +122,7 @@ def read_model(folder: Path) -> UniLSeg:
     return network.eval()
 
 
-def build(folder: Path) -> UniLSeg:
+def build(folder: Path) -> Network:
     """The network that ``config.json`` describes, on the meta device (no weights), with its tokenizer."""
     import torch
 
@@ -145,9 +148,11 @@ def build(folder: Path) -> UniLSeg:
 
 
 def read_tokenizer(config: Any, folder: Path) -> Any:
-    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``."""
+    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``; None without text."""
     from anygrain.models.clip_text import CLIPTextConfig
 
+    if config.text_encoder is None:
+        return None
     if isinstance(config.text_encoder, CLIPTextConfig):
         from anygrain.models.clip_tokenizer import ClipTokenizer
 
@@ -180,7 +185,7 @@ def check_state(network: nn.Module, state: dict[str, Tensor], where: str) -> Non
         raise ValueError(f"{where}: the weights do not fit the configuration; {'; '.join(problems)}")
 
 
-def save(network: UniLSeg, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
+def save(network: Network, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
     """Write a model folder, whole or not at all. An older model folder of that name is replaced.
 
     card: text of README.md.
@@ -203,10 +208,14 @@ def _check_replaceable(folder: Path) -> None:
         raise ValueError(f"{folder} holds other things than a model ({others[0]}): choose a new folder")
 
 
-def _write(network: UniLSeg, folder: Path, card: str, storage: Storage) -> None:
+def _write(network: Network, folder: Path, card: str, storage: Storage) -> None:
     from safetensors.torch import save_file
 
-    values = {"format_version": FORMAT_VERSION, "architecture": "unilseg", "model": configs.to_dict(network.config)}
+    values = {
+        "format_version": FORMAT_VERSION,
+        "architecture": network.architecture,
+        "model": configs.to_dict(network.config),
+    }
     (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     save_file(pack(network.state_dict(), storage), folder / "model.safetensors")
     (folder / "README.md").write_text(card, encoding="utf-8")

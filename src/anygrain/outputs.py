@@ -82,7 +82,8 @@ def answer(segmenter: Segmenter, embedding: ImageEmbedding, prompts: Sequence[Pr
     """The same record as ``Prediction.to_json`` for all prompts, at least one, in the memory of one mask."""
     embedding = replace(embedding, name=printable(embedding.name))
     records = [prediction.to_json() for prediction in segmenter.answer(embedding, prompts)]
-    segments = [record["segments"][0] | {"id": index} for index, record in enumerate(records)]
+    found = [segment for record in records for segment in record["segments"]]
+    segments = [segment | {"id": index} for index, segment in enumerate(found)]
     return records[0] | {"segments": segments}
 
 

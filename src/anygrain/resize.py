@@ -61,6 +61,21 @@ class Resize:
         content = (max(1, int(source[0] * scale + 0.5)), max(1, int(source[1] * scale + 0.5)))
         return cls(source=source, canvas=(length, length), content=content, kind="corner")
 
+    @classmethod
+    def short(cls, source: Size, short_side: int, longest: int, multiple: int = 32) -> Resize:
+        """Semantic-SAM's preparation: the short side becomes ``short_side``, the long one is rounded down; kind "fit".
+
+        A picture whose long side would pass ``longest`` is fitted into that instead.
+        """
+        _check_lengths(source, short_side)
+        content = (short_side, short_side * source[1] // source[0])
+        if source[0] > source[1]:
+            content = (short_side * source[0] // source[1], short_side)
+        if max(content) > longest:
+            return cls.fit(source, longest, multiple)
+        height, width = (-(-side // multiple) * multiple for side in content)
+        return cls(source=source, canvas=(height, width), content=content, kind="fit")
+
     def image(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """RGB picture of the source size -> uint8 [h, w, 3], the whole canvas. Raises ValueError for another size."""
         if isinstance(image, Image.Image) and image.mode != "RGB":

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from anygrain.everything import EverythingOptions, Proposal
 from anygrain.images import open_image
-from anygrain.masks import main_part
-from anygrain.models.texts import TextFeatures
-from anygrain.phrases import points_at_one
-from anygrain.tiles import Fusion, Tile, TileOption, layout, most_tiles
-from anygrain.types import ImageEmbedding, Prediction, Prompt
-from anygrain.vocabulary import Reader
+from anygrain.inference import Answering
+from anygrain.point_answers import PointAnswers
+from anygrain.text_answers import TextAnswers
+from anygrain.tiles import Tile, TileOption, layout, most_tiles
+from anygrain.types import Box, ImageEmbedding, Prediction, Prompt, Region
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
 
-_TEXTS_KEPT = 4096
-_TEXTS_AT_ONCE = 32  # encoding them together takes a fraction of the time, and the first answer waits for them
+_ANSWERS: dict[str, Callable[[Any, Answering], TextAnswers | PointAnswers]] = {
+    "unilseg": TextAnswers,
+    "semantic_sam": PointAnswers,
+}
 
 
 class Segmenter:
@@ -46,11 +43,13 @@ class Segmenter:
     tile: "auto" also looks at overlapping pieces of photos of more than 1.5 times the model's input size, where things
         are small; a whole number from 2 to 8 says how many pieces along the longer side at the most; "off" never does.
         Smaller photos are answered the same to the bit. For models that keep a photo's aspect ("fit").
+    joint: clicks and boxes that are asked together see each other, as in Semantic-SAM's released demo: an answer then
+        depends on what else is asked. By default it does not.
     """
 
     def __init__(
         self,
-        model: UniLSeg,
+        model: UniLSeg | SemanticSAM,
         info: Mapping[str, str],
         *,
         threshold: float | None = None,
@@ -58,6 +57,7 @@ class Segmenter:
         memory_limit: int | None = None,
         bf16: bool = False,
         tile: TileOption = "off",
+        joint: bool = False,
     ):
         self.model, self.info = model, dict(info)
         self.threshold = model.config.threshold if threshold is None else threshold
@@ -67,12 +67,17 @@ class Segmenter:
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         self._most_tiles = most_tiles(tile)
-        if self._most_tiles > 1 and model.config.resize != "fit":
+        if self._most_tiles > 1 and ("text" not in model.accepts or model.config.resize != "fit"):
             raise ValueError(f"model '{self.info['name']}' cannot look at a photo in tiles: leave tile at 'off'")
-        encode = model.encode_text
-        self._reader = Reader(model.vocabulary, lambda texts: encode(texts).sentence) if model.vocabulary else None
-        self._texts: OrderedDict[str, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
-        self._lock = Lock()
+        self._how = Answering(
+            info=self.info,
+            threshold=self.threshold,
+            presence_threshold=presence_threshold,
+            memory_limit=self.memory_limit,
+            bf16=bf16,
+            joint=joint,
+        )
+        self._answers = _ANSWERS[model.architecture](model, self._how)
 
     def embed(self, images: Sequence[Any], *, batch_size: int = 4, tiles: bool = True) -> list[ImageEmbedding]:
         """Encode images: paths, bytes, file objects, uint8 arrays [H, W, 3] or PIL images.
@@ -91,9 +96,9 @@ class Segmenter:
         return [replace(whole, tiles=self._embed_tiles(whole)) for whole in embeddings] if tiles else embeddings
 
     def _embed(self, batch: list[tuple[Image.Image, str, Any]]) -> list[ImageEmbedding]:
-        images = np.stack([resize.image(image) for image, _, resize in batch])
-        with self._arithmetic():
-            features = self.model.encode_image(self.model.normalise(images))
+        with self._how.arithmetic(self.model):
+            pixels = self.model.prepare([image for image, _, _ in batch], [resize for _, _, resize in batch])
+            features = self.model.encode_image(pixels)
         return [
             ImageEmbedding(
                 features=tuple(level[row : row + 1] for level in features),
@@ -127,136 +132,91 @@ class Segmenter:
         return predictions
 
     def answer(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
-        """Predictions for one image, made as they are asked for: memory does not grow with the number of prompts."""
-        if embedding.model != self.info["fingerprint"]:
-            raise ValueError(f"this embedding of '{embedding.name}' was made by another model; embed the image again")
+        """Predictions for one image, made as they are asked for: memory does not grow with the number of prompts.
+
+        A text gives one row, a click or a box one for each granularity asked for. Raises ValueError for a prompt that
+        the model does not accept or that does not fit the image.
+        """
+        self._check_mine(embedding)
         for prompt in prompts:
             if unknown := prompt.kinds - self.model.accepts:
                 raise ValueError(
-                    f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt"
+                    f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt; it accepts "
+                    f"{', '.join(sorted(self.model.accepts))}"
                 )
-        size = self.batch_size(embedding)
-        for start in range(0, len(prompts), _TEXTS_AT_ONCE):
-            group = prompts[start : start + _TEXTS_AT_ONCE]
-            with self._arithmetic():
-                text = self._encode_texts([prompt.text or "" for prompt in group])
-            for row in range(0, len(group), size):
-                rows = slice(row, row + size)
-                yield from self._decode(embedding, group[rows], text.select(rows))
+            prompt.check_fits(embedding.resize.source)
+        return self._answers.answer(embedding, prompts)
+
+    def _check_mine(self, embedding: ImageEmbedding) -> None:
+        if embedding.model != self.info["fingerprint"]:
+            raise ValueError(f"this embedding of '{embedding.name}' was made by another model; embed the image again")
 
     def batch_size(self, embedding: ImageEmbedding) -> int:
         """How many prompts are decoded at a time, so that ``memory_limit`` holds."""
-        return max(1, self.memory_limit // self.model.bytes_per_prompt(embedding.features))
+        return self._how.batch_size(self.model, embedding)
 
-    def _decode(self, embedding: ImageEmbedding, prompts: Sequence[Prompt], text: TextFeatures) -> Iterator[Prediction]:
-        logits, scores = self._ask(embedding.features, text)
-        if embedding.tiles:
-            logits = self._refine(embedding, text, logits, scores)
-        logits, presence = logits.cpu(), None if scores is None else scores.tolist()
-        for row, prompt in enumerate(prompts):  # one at a time: the masks of a large photo are big
-            yield self._predict(embedding, prompt, logits[row : row + 1], None if presence is None else presence[row])
+    def __call__(
+        self,
+        image: Any,
+        text: str | Sequence[str] | None = None,
+        *,
+        points: Sequence[tuple[float, float]] = (),
+        point_labels: Sequence[int] = (),
+        box: Box | None = None,
+        granularity: str | int | None = None,
+        categories: Sequence[str] = (),
+        part_categories: Sequence[str] = (),
+    ) -> Prediction:
+        """Segment one image by phrases, one row of the prediction for each, or by clicks and a box on one thing.
 
-    def _ask(self, features: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor | None]:
-        """Mask logits [N, h, w] and presence scores [N], if predicted, of N prompts about one picture."""
-        with self._arithmetic():
-            index = torch.zeros(len(text.real), dtype=torch.long, device=self.model.device)
-            output = self.model.decode(features, text, index)
-            presence = None if output.presence_logits is None else output.presence_logits.float().sigmoid()
-            return output.mask_logits.float(), presence
-
-    def _refine(self, embedding: ImageEmbedding, text: TextFeatures, logits: Tensor, presence: Tensor | None) -> Tensor:
-        """Logits of the whole [N, h, w] -> with those of the tiles [N, H, W]; what is not there is not looked for."""
-        fusion = Fusion(logits, embedding.resize, embedding.tiles)
-        there = torch.ones(len(logits), dtype=torch.bool) if presence is None else presence >= self.presence_threshold
-        rows = there.nonzero()[:, 0].to(logits.device)
-        if len(rows):
-            asked = text.select(rows)
-            for tile in embedding.tiles:
-                fusion.add(tile, rows, *self._ask(tile.features, asked))
-        return fusion.logits
-
-    def _predict(self, embedding: ImageEmbedding, prompt: Prompt, logits: Tensor, score: float | None) -> Prediction:
-        """logits [1, h, w], score of the presence head -> the answer in the image's own size."""
-        shown = logits
-        if self.model.config.main_part and points_at_one(prompt.text or ""):
-            shown = self._main_part(logits)
-        masks = self.model.masks(shown, embedding.resize, self.threshold)  # [1, H, W]
-        there = bool(masks.any())
-        if score is None:
-            score = self._mean_inside(logits) if there else 0.0
-        elif not there:
-            score = min(score, float(logits.sigmoid().max()))  # a high presence without a pixel is no confidence
-        elif score < self.presence_threshold:
-            there, masks = False, np.zeros_like(masks)
-        return Prediction(
-            masks=masks,
-            scores=np.array([score], np.float32),
-            present=np.array([there]),
-            prompts=(prompt,),
-            low_res_logits=logits.numpy(),
-            image=embedding.image,
-            name=embedding.name,
-            model=self.info,
-        )
-
-    def _main_part(self, logits: Tensor) -> Tensor:
-        """Logits [1, h, w] with all parts of the mask but the largest as far below the threshold as they were above."""
-        level = math.log(self.threshold / (1 - self.threshold))
-        inside = (logits[0] > level).numpy()
-        others = torch.from_numpy(inside & ~main_part(inside))
-        return torch.where(others, 2 * level - logits, logits)
-
-    def _mean_inside(self, logits: Tensor) -> float:
-        """The score of a model without a presence head: mean probability inside the mask, at the decoder's size."""
-        probability = logits.sigmoid()
-        inside = probability[probability > self.threshold]
-        return float(inside.mean() if len(inside) else probability.max())  # a mask between cells: their largest
-
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        device = self.model.device.type
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
-            yield
-
-    def __call__(self, image: Any, text: str | Sequence[str]) -> Prediction:
-        """Segment one image by one phrase or by several; one row of the prediction for each phrase."""
-        texts = [text] if isinstance(text, str) else list(text)
-        if not texts:
-            raise ValueError("no text given: say what to segment, for instance 'the red car'")
+        The other fields are those of a ``Prompt``; what is clicked gives a row for each granularity asked for.
+        """
+        texts = [text] if isinstance(text, str) else list(text or ())
         prompts = [Prompt(text=one) for one in texts]  # bad prompts fail before the image is encoded
+        if len(points) or box is not None:
+            prompts.append(
+                Prompt(
+                    points=tuple((x, y) for x, y in points),
+                    point_labels=tuple(point_labels),
+                    box=box,
+                    granularity=granularity,
+                    categories=tuple(categories),
+                    part_categories=tuple(part_categories),
+                )
+            )
+        if not prompts:
+            raise ValueError("no text given: say what to segment, for instance 'the red car', or give a click or a box")
         (embedding,) = self.embed([image])
         return stack(list(self.answer(embedding, prompts)))
+
+    def everything(self, image: Any, granularity: str | int = "all", **options: Any) -> list[Region]:
+        """Find all that can be clicked in an image, from a grid of clicks, best first. For models that take points.
+
+        granularity, options: fields of ``EverythingOptions``. Memory does not grow with the number of clicks.
+        """
+        (embedding,) = self.embed([image])
+        proposals = self.propose(embedding, EverythingOptions(granularity=granularity, **options))
+        return [proposal.to_region(self.info) for proposal in proposals]
+
+    def propose(self, embedding: ImageEmbedding, options: EverythingOptions | None = None) -> list[Proposal]:
+        """``everything`` of an embedded image, with all that is known of each mask."""
+        if not isinstance(self._answers, PointAnswers):
+            raise ValueError(f"model '{self.info['name']}' takes no clicks, so it cannot find everything by a grid")
+        self._check_mine(embedding)
+        return self._answers.propose(embedding, options or EverythingOptions())
 
     def reading(self, text: str) -> str:
         """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.
 
         The text itself where there is no such noun or name, and for models that have no ``vocabulary.json``.
         """
-        if self._reader is None:
-            return text
-        with self._arithmetic():
-            return self._reader(text)
-
-    def _encode_texts(self, texts: Sequence[str]) -> TextFeatures:
-        """Text features of N prompts; each string goes through the text encoder once."""
-        with self._lock:
-            new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-            if new:
-                fresh = self.model.encode_text([self.reading(text) for text in new])
-                for row, text in enumerate(new):
-                    self._texts[text] = (fresh.words[row], fresh.real[row], fresh.sentence[row])
-            rows = [self._texts[text] for text in texts]
-            for text in texts:
-                self._texts.move_to_end(text)  # the least recently used goes first
-            while len(self._texts) > _TEXTS_KEPT:
-                self._texts.popitem(last=False)
-        words, real, sentence = (torch.stack(column) for column in zip(*rows, strict=True))
-        return TextFeatures(words, real, sentence)
+        return self._answers.reading(text) if isinstance(self._answers, TextAnswers) else text
 
 
 def stack(predictions: Sequence[Prediction]) -> Prediction:
     """Predictions of one image, one under the other."""
     first = predictions[0]
+    ious = [p.predicted_iou for p in predictions if p.predicted_iou is not None]
     return Prediction(
         masks=np.concatenate([p.masks for p in predictions]),
         scores=np.concatenate([p.scores for p in predictions]),
@@ -266,6 +226,11 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         image=first.image,
         name=first.name,
         model=first.model,
+        granularity=tuple(word for p in predictions for word in p.granularity),
+        levels=tuple(levels for p in predictions for levels in p.levels),
+        predicted_iou=np.concatenate(ious) if ious else None,
+        categories=tuple(category for p in predictions for category in p.categories),
+        part_categories=tuple(category for p in predictions for category in p.part_categories),
     )
 
 

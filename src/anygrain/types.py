@@ -6,6 +6,7 @@ points are ``(x, y)`` in pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,10 +180,12 @@ class Prompt:
     """One question about one image. At least one field must be given; a model names the fields it does not accept.
 
     text: a phrase, e.g. "the red car on the left".
-    points, point_labels: clicks ``(x, y)`` in pixels of the original image, 1 = foreground, 0 = background.
+    points, point_labels: clicks ``(x, y)`` in pixels of the original image, 1 = foreground, 0 = background; all of them
+        speak of one thing. Without labels all are foreground.
     box: ``(x0, y0, x1, y1)`` in pixels of the original image.
     mask: a rough mask in the original image's size.
-    granularity: "part", "object", "scene", or a Semantic-SAM level 1..6.
+    granularity: "part", "object", "scene", "all" or a Semantic-SAM level 1..6; None leaves it to the model.
+    categories, part_categories: names of objects and of parts to choose from.
     """
 
     text: str | None = None
@@ -191,20 +194,71 @@ class Prompt:
     box: Box | None = None
     mask: Mask | None = None
     granularity: str | int | None = None
+    categories: tuple[str, ...] = ()
+    part_categories: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.text is not None and not self.text.strip():
             raise ValueError("the text of a prompt is empty: say what to segment, for instance 'the red car'")
         if self.point_labels and len(self.point_labels) != len(self.points):
             raise ValueError(f"{len(self.points)} points but {len(self.point_labels)} point labels")
+        if unknown := [label for label in self.point_labels if label not in (0, 1)]:
+            raise ValueError(f"a point's label is 1 (foreground) or 0 (background), got {unknown[0]!r}")
         if not self.kinds:
             raise ValueError("a prompt needs text, points, a box or a mask")
+        for point in self.points:
+            if len(point) != 2 or not all(math.isfinite(value) for value in point):
+                raise ValueError(f"a point is two finite numbers x, y, got {_numbers(point)}")
+        if self.box is not None:
+            if len(self.box) != 4 or not all(math.isfinite(value) for value in self.box):
+                raise ValueError(f"a box is four finite numbers x0, y0, x1, y1, got {_numbers(self.box)}")
+            x0, y0, x1, y1 = self.box
+            if x1 < x0 or y1 < y0:
+                raise ValueError(f"the box {_numbers(self.box)} has its corners swapped: give left, top, right, bottom")
+            if x1 == x0 or y1 == y0:
+                raise ValueError(f"the box {_numbers(self.box)} is empty: its corners must differ in x and in y")
+        for name in (*self.categories, *self.part_categories):
+            if not name.strip():
+                raise ValueError("a category's name is empty: give names such as 'person'")
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Which of "text", "points", "box", "mask" are given."""
+        """Which of "text", "points", "box", "mask" and "categories" (of objects or of parts) are given."""
         given = {"text": self.text is not None, "points": bool(self.points), "box": self.box is not None}
-        return frozenset(name for name, there in {**given, "mask": self.mask is not None}.items() if there)
+        given |= {"mask": self.mask is not None, "categories": bool(self.categories or self.part_categories)}
+        return frozenset(name for name, there in given.items() if there)
+
+    def check_fits(self, size: Size) -> None:
+        """Raise ValueError when a point or the whole box lies outside an image of ``size``."""
+        height, width = size
+        for x, y in self.points:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise ValueError(f"the point {_numbers((x, y))} lies outside the photo of {width} x {height} pixels")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+                raise ValueError(f"the box {_numbers(self.box)} lies outside the photo of {width} x {height} pixels")
+
+    def to_json(self) -> dict[str, Any]:
+        """What was asked, for JSON; fields that say nothing are left out, but for the text of a prompt of text."""
+        record: dict[str, Any] = {"text": self.text} if self.text is not None else {}
+        if self.points:
+            labels = self.point_labels or (1,) * len(self.points)
+            record |= {"points": [list(point) for point in self.points], "point_labels": list(labels)}
+        if self.box is not None:
+            record["box"] = list(self.box)
+        return record
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+class Category(NamedTuple):
+    """A name that a model gives, and how sure it is of it among the names it could choose from (0..1)."""
+
+    name: str
+    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +292,10 @@ class Prediction:
     low_res_logits: float32 [N, h, w] before enlarging, with all parts of a mask of which only the main one is shown.
     image, name: the picture itself and its file name.
     model: name of the model, for the JSON.
+    granularity: "part", "object" or "scene" of each row; empty for models without granularity.
+    levels: the same more finely, levels from large (1) to small; several where their masks were one and the same.
+    predicted_iou: float32 [N], what the model expects the mask's IoU to be, not limited to 0..1; None without levels.
+    categories, part_categories: the name of each row's object and part, where names were given to choose from.
     """
 
     masks: np.ndarray
@@ -248,11 +306,27 @@ class Prediction:
     image: Image.Image
     name: str = "image"
     model: Mapping[str, str] = field(default_factory=dict)
+    granularity: tuple[str, ...] = ()
+    levels: tuple[tuple[int, ...], ...] = ()
+    predicted_iou: np.ndarray | None = None
+    categories: tuple[Category | None, ...] = ()
+    part_categories: tuple[Category | None, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The text of each prompt, or its kind when it has none."""
-        return tuple(p.text if p.text is not None else "+".join(sorted(p.kinds)) for p in self.prompts)
+        """The text of each prompt, or the names that were found, or the granularity, or the prompt's kind."""
+        return tuple(self._label(row) for row in range(len(self.prompts)))
+
+    def _label(self, row: int) -> str:
+        prompt = self.prompts[row]
+        if prompt.text is not None:
+            return prompt.text
+        names = [table[row] for table in (self.categories, self.part_categories) if table]
+        if found := [category.name for category in names if category is not None]:
+            return ": ".join(found)
+        if self.levels:
+            return f"{self.granularity[row]} {'+'.join(map(str, self.levels[row]))}"
+        return "+".join(sorted(prompt.kinds))
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -261,12 +335,17 @@ class Prediction:
 
     def to_regions(self) -> tuple[Region, ...]:
         """The rows that are present, as regions ready for a Sample."""
-        rows = zip(self.masks, self.scores, self.labels, self.present, strict=True)
-        origin = {"step": "predict", **self.model}
-        return tuple(
-            Region(mask=Mask.from_array(mask), captions=(label,), score=float(score), origin=origin)
-            for mask, score, label, present in rows
-            if present
+        return tuple(self._region(row) for row in np.flatnonzero(self.present))
+
+    def _region(self, row: int) -> Region:
+        text, category = self.prompts[row].text, self.categories[row] if self.categories else None
+        return Region(
+            mask=Mask.from_array(self.masks[row]),
+            captions=() if text is None else (text,),
+            category=None if category is None else category.name,
+            granularity=self.granularity[row] if self.granularity else None,
+            score=float(self.scores[row]),
+            origin={"step": "predict", **self.model},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -278,7 +357,10 @@ class Prediction:
         }
 
     def segments(self) -> list[dict[str, Any]]:
-        """One JSON-ready record a row: id, prompt, score, present, box, area, segmentation."""
+        """One JSON-ready record a row: id, prompt, score, present, box, area, segmentation.
+
+        Where the model tells them also granularity, levels, predicted_iou, category and part_category, with scores.
+        """
         records = []
         for index, (mask, score, present, prompt) in enumerate(
             zip(self.masks, self.scores, self.present, self.prompts, strict=True)
@@ -287,15 +369,27 @@ class Prediction:
             records.append(
                 {
                     "id": index,
-                    "prompt": {"text": prompt.text},
+                    "prompt": prompt.to_json(),
                     "score": round(float(score), 4),
                     "present": bool(present),
                     "box": list(code.box) if code.box else None,
                     "area": code.area,
                     "segmentation": code.to_coco(),
                 }
+                | self._facts(index)
             )
         return records
+
+    def _facts(self, row: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        if self.levels:
+            facts |= {"granularity": self.granularity[row], "levels": list(self.levels[row])}
+        if self.predicted_iou is not None:
+            facts["predicted_iou"] = round(float(self.predicted_iou[row]), 4)
+        for kind, table in (("category", self.categories), ("part_category", self.part_categories)):
+            if table and (found := table[row]) is not None:
+                facts |= {kind: found.name, f"{kind}_score": round(found.score, 4)}
+        return facts
 
     def overlay(self) -> Image.Image:
         """The picture with every present mask drawn in its own colour, with contour and label."""

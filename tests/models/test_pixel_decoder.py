@@ -72,7 +72,7 @@ def test_attention_in_pieces_equals_attention_at_once(monkeypatch):
     torch.nn.init.normal_(attention.sampling_offsets.weight)
     torch.nn.init.normal_(attention.attention_weights.weight)
     queries, reference = torch.randn(2, 11, WIDTH), torch.rand(1, 11, 4)
-    value = attention.project_value(torch.randn(2, 160, WIDTH))
+    value = attention.project_value(torch.randn(2, 168, WIDTH))
     with torch.no_grad():
         whole = attention(queries, reference, value, SIZES)
         monkeypatch.setattr("anygrain.models.pixel_decoder._PLACES_AT_ONCE", 300)

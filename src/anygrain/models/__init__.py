@@ -1,4 +1,7 @@
 """The networks by name. A dict, not a registry: a new model is one line here."""
 
-MODELS = {"unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig")}
+MODELS = {
+    "unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig"),
+    "semantic_sam": ("anygrain.models.semantic_sam", "SemanticSAM", "SemanticSAMConfig"),
+}
 """Name in ``config.json`` -> module, model class, config class."""

@@ -33,6 +33,8 @@ class CLIPTextConfig:
     """Blocks."""
     embed_dim: int = 512
     """Channels of the sentence vector."""
+    norm_eps: float = 1e-5
+    """What the norms add to the variance: 1e-5 in CLIP, 1e-12 in Semantic-SAM."""
 
 
 class CLIPText(nn.Module):
@@ -49,7 +51,7 @@ class CLIPText(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.projection = nn.Parameter(torch.empty(config.width, config.embed_dim))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
@@ -78,10 +80,10 @@ class Block(nn.Module):
     def __init__(self, config: CLIPTextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.norm1 = nn.LayerNorm(config.width)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.proj = nn.Linear(config.width, config.width)
-        self.norm2 = nn.LayerNorm(config.width)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.fc1 = nn.Linear(config.width, 4 * config.width)
         self.fc2 = nn.Linear(4 * config.width, config.width)
         self._init_weights(config.width, config.layers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,9 +19,10 @@ from anygrain.models.swin import SwinConfig
 from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 
 Shapes = dict[str, tuple[int, ...]]
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 # Our name -> the official one; every rule is tried, in this order.
-UNILSEG_NAMES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+UNILSEG_NAMES: list[Rule] = [
     # image encoder; theirs counts a merging with the stage before it, ours with the stage after it
     (r"^image_encoder\.stages\.(\d)\.merge", lambda m: f"backbone_visual.layers.{int(m[1]) - 1}.downsample"),
     (r"^image_encoder\.stages", "backbone_visual.layers"),
@@ -62,7 +63,7 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     Never runs code from the file; tensors stay on disk until they are used, where the format allows it.
     Raises OSError when the file cannot be opened, ValueError when it is no such checkpoint.
     """
-    checkpoint = _load(Path(path))
+    checkpoint = load_checkpoint(Path(path))
     tensors = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} holds no tensors under 'state_dict': give an official checkpoint as it was published")
@@ -71,7 +72,8 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def _load(path: Path) -> object:
+def load_checkpoint(path: Path) -> object:
+    """What a ``.pth`` file holds, without running code from it. Raises OSError or ValueError with one sentence."""
     is_zip = zipfile.is_zipfile(path)
     if not is_zip:
         path.open("rb").close()  # is_zipfile also says no to a file that cannot be opened
@@ -102,8 +104,8 @@ def unilseg(
     a stored index table is not Swin's.
     """
     config = config or UniLSegConfig.released()
-    _check(state_dict, unilseg_keys(config), where)
-    _check_index_tables(state_dict, _towers(config)[0].window_size, where)
+    check_keys(state_dict, unilseg_keys(config), where)
+    check_index_tables(state_dict, _towers(config)[0].window_size, where)
     tensors = {ours: state_dict[_official(ours)] for ours in _shapes(config)}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
@@ -134,10 +136,15 @@ def _shapes(config: UniLSegConfig) -> Shapes:
         return {name: tuple(tensor.shape) for name, tensor in UniLSeg(config).state_dict().items()}
 
 
-def _official(name: str) -> str:
-    for ours, theirs in UNILSEG_NAMES:
+def translate(name: str, rules: Sequence[Rule]) -> str:
+    """A name after all rules: each a pattern and what takes its place."""
+    for ours, theirs in rules:
         name = re.sub(ours, theirs, name)
     return name
+
+
+def _official(name: str) -> str:
+    return translate(name, UNILSEG_NAMES)
 
 
 def _clip_visual_keys(embed_dim: int) -> Shapes:
@@ -163,7 +170,7 @@ def _clip_visual_keys(embed_dim: int) -> Shapes:
     return {f"backbone.visual.{key}": shape for key, shape in keys.items()}
 
 
-def _check(state_dict: Mapping[str, Tensor], expected: Shapes, where: str) -> None:
+def check_keys(state_dict: Mapping[str, Tensor], expected: Shapes, where: str) -> None:
     """Raise one sentence that counts and names all that differs from ``expected``."""
     missing = [key for key in expected if key not in state_dict]
     extra = [key for key in state_dict if key not in expected]
@@ -184,7 +191,7 @@ def _first(keys: list[str], count: int = 3) -> str:
     return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
-def _check_index_tables(state_dict: Mapping[str, Tensor], window: int, where: str) -> None:
+def check_index_tables(state_dict: Mapping[str, Tensor], window: int, where: str) -> None:
     """Our Swin computes the position index; a stored table that differs would mean another network."""
     at = torch.arange(window)
     rows, columns = at.repeat_interleave(window), at.repeat(window)

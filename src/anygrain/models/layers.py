@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +169,21 @@ class FeedForward(nn.Module):
 
     def _rows(self, tokens: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.relu(self.linear1(tokens))))
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between: ``depth`` of them, all hidden ones of width ``hidden``."""
+
+    def __init__(self, channels: int, hidden: int, out_channels: int, depth: int):
+        super().__init__()
+        widths = [channels, *[hidden] * (depth - 1), out_channels]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., channels] -> [..., out_channels]."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
 
 
 class WithoutInit(TorchFunctionMode):

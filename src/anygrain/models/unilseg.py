@@ -17,7 +17,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ from anygrain.models.swin import Swin, SwinConfig
 from anygrain.models.texts import TextFeatures, Tokenizer, last_real
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from anygrain.data.batch import Batch
     from anygrain.resize import Resize
     from anygrain.vocabulary import Vocabulary
@@ -237,6 +239,7 @@ class VisionLanguageBlock(nn.Module):
 class UniLSeg(nn.Module):
     """The whole network. Encode an image once with ``encode_image``, then ``decode`` it with any number of texts."""
 
+    architecture: ClassVar[str] = "unilseg"
     accepts = frozenset({"text"})
 
     def __init__(self, config: UniLSegConfig, tokenizer: Tokenizer | None = None):
@@ -275,6 +278,10 @@ class UniLSeg(nn.Module):
         if self.config.resize == "letterbox":
             return Resize.letterbox(size, self.config.input_size)
         return Resize.fit(size, self.config.input_size)
+
+    def prepare(self, images: Sequence[Image.Image], resizes: Sequence[Resize]) -> Tensor:
+        """RGB images, which ``resizes`` bring to one canvas -> pixels [B, 3, H, W]."""
+        return self.normalise(np.stack([resize.image(image) for image, resize in zip(images, resizes, strict=True)]))
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] -> pixels float32 [B, 3, H, W] on the model's device."""
