@@ -96,20 +96,17 @@ def _phi(config: LanguageConfig):
         from transformers.models.phi.modeling_phi import PhiDecoderLayer
     except ImportError as error:
         raise ImportError("PSALM needs transformers, which is not installed: pip install 'anygrain[psalm]'") from error
-    phi = PhiConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.width,
-        intermediate_size=config.ffn_dim,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.num_heads,
-        hidden_act="gelu_new",
-        layer_norm_eps=config.norm_eps,
-        max_position_embeddings=config.context,
-        rope_parameters={
-            "rope_type": "default",
-            "rope_theta": config.rope_theta,
-            "partial_rotary_factor": config.rotary,
-        },
-        attn_implementation="sdpa",
-    )
-    return phi, PhiDecoderLayer
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta, "partial_rotary_factor": config.rotary}
+    values = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "intermediate_size": config.ffn_dim,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.num_heads,
+        "hidden_act": "gelu_new",
+        "layer_norm_eps": config.norm_eps,
+        "max_position_embeddings": config.context,
+        "rope_parameters": rope,
+        "attn_implementation": "sdpa",
+    }
+    return PhiConfig(**values), PhiDecoderLayer

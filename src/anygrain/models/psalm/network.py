@@ -28,7 +28,7 @@ from anygrain.models.psalm import regions
 from anygrain.models.psalm.config import PSALMConfig
 from anygrain.models.psalm.language import LanguageModel
 from anygrain.models.psalm.projector import Projector
-from anygrain.models.psalm.prompts import IMAGE, MASKS, REGION, PhiTokenizer, Question, conversation, encode
+from anygrain.models.psalm.prompts import IGNORE, IMAGE, MASKS, REGION, PhiTokenizer, Question, conversation, encode
 from anygrain.models.swin import Swin
 
 if TYPE_CHECKING:
@@ -161,12 +161,26 @@ class PSALM(nn.Module):
         maps = (features.stride32, features.stride16, features.stride8)
         return self.answer(conditions, questions, maps, features.mask_features)[-1]
 
-    def train_answers(self, pixels: Tensor, questions: Sequence[Question], region_features: Sequence[Tensor] = ()):
-        """One question a picture, answers of every level [levels][N]: for training. Nothing is shared or left out."""
+    def levels(self, pixels: Tensor, questions: Sequence[Question], masks: Sequence[Tensor] = ()) -> list[list[Answer]]:
+        """One question about each of N pictures [N, 3, S, S]: answers of every level [levels][N], for training.
+
+        masks: of each picture its regions, bool [K, S, S], where regions are asked for. No work is shared.
+        """
         mask_features, maps, tokens = self.look(pixels)
-        hidden, ids, owner = self.read(questions, tokens, region_features)
+        found = [self.region(own, mask) for own, regions_of in zip(tokens, masks, strict=False) for mask in regions_of]
+        hidden, ids, owner = self.read(questions, tokens, found)
         conditions = self.conditions(hidden, ids, owner, [question.kind for question in questions])
         return self.answer(conditions, questions, maps, mask_features, every_level=True)
+
+    def next_words(self, pixels: Tensor, questions: Sequence[Question]) -> Tensor:
+        """Logits [N, T, V] of the token after each, for chats about N pictures (kind "text")."""
+        tokens = self.projector(self.image_encoder(pixels)[3])
+        return self.language.head(self.read(questions, tokens)[0])
+
+    def labels(self, questions: Sequence[Question], labels: Sequence[Sequence[int]]) -> Tensor:
+        """A label for each id of a chat -> int64 [N, T] beside ``next_words``; a picture's tokens get IGNORE."""
+        rows = [self._expand(Question(q.ids, tuple(own), q.kind)) for q, own in zip(questions, labels, strict=True)]
+        return self._padded(rows, IGNORE)[1]
 
     def read(
         self, questions: Sequence[Question], tokens: Tensor, region_features: Sequence[Tensor] = ()
@@ -221,11 +235,11 @@ class PSALM(nn.Module):
         pairs = zip(question.ids, question.owner, strict=True)
         return ids, tuple(owner for token, owner in pairs for _ in range(counts.get(token, 1)))
 
-    def _padded(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[Tensor, Tensor]:
-        """Ids and owners of different length -> two int64 [N, T], filled up on the right."""
+    def _padded(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]], none: int = -1) -> tuple[Tensor, Tensor]:
+        """Ids and owners of different length -> two int64 [N, T], filled up on the right with 0 and ``none``."""
         longest = max(len(ids) for ids, _ in rows)
         ids = [[*ids, *[0] * (longest - len(ids))] for ids, _ in rows]
-        owner = [[*owner, *[-1] * (longest - len(owner))] for _, owner in rows]
+        owner = [[*owner, *[none] * (longest - len(owner))] for _, owner in rows]
         return torch.tensor(ids, device=self.device), torch.tensor(owner, device=self.device)
 
     def _embed(self, ids: Tensor, tokens: Tensor | None, region_features: Sequence[Tensor]) -> Tensor:
@@ -235,7 +249,9 @@ class PSALM(nn.Module):
             x = x.masked_scatter((ids == IMAGE)[..., None], tokens.to(x.dtype))
         if len(region_features):
             x = x.masked_scatter((ids == REGION)[..., None], torch.cat(list(region_features)).to(x.dtype))
-        return x.masked_scatter((ids == MASKS)[..., None], self.mask_tokens.to(x.dtype).expand(len(ids), -1, -1))
+        if (there := ids == MASKS).any():  # a chat has none
+            x = x.masked_scatter(there[..., None], self.mask_tokens.to(x.dtype).expand(len(ids), -1, -1))
+        return x
 
     def region(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Feature [1, D] of a region: bool [S, S] of the input, tokens [P, D] of the picture that it lies in.

@@ -56,20 +56,28 @@ class Question:
         return self.ids.count(REGION) if self.kind == "regions" else max(self.owner) + 1
 
 
-def about_categories(tokenizer: PhiTokenizer, names: Sequence[str], *, semantic: bool = False) -> Question:
-    """Panoptic, instance and open-vocabulary segmentation: ``names`` in this order, and "background" after them.
+def about_categories(
+    tokenizer: PhiTokenizer, names: Sequence[str], *, semantic: bool = False, order: Sequence[int] | None = None
+) -> Question:
+    """Panoptic, instance and open-vocabulary segmentation: ``names``, and "background" after them.
 
-    The order has an influence, as the model reads from left to right. semantic: the wording of the official
-    COCO semantic task; all others are asked like panoptic. Raises ValueError for a name that is empty.
+    The order in which they are said has an influence, as the model reads from left to right. order: numbers of the
+    names as they are to be said, with len(names) for the background, which comes last when None; conditions keep the
+    numbers of ``names`` in any case. semantic: the wording of the official COCO semantic task; all others are asked
+    like panoptic. Raises ValueError for a name that is empty.
     """
     if not names or not all(name.strip() for name in names):
         raise ValueError("a category has no name: give each category a word or a phrase")
+    order = range(len(names) + 1) if order is None else order
+    if sorted(order) != list(range(len(names) + 1)):
+        raise ValueError(f"the order of {len(names)} names and the background must hold 0..{len(names)} once each")
     marks = ", ".join(["<cls>"] * (len(names) + 1))
     human = (
         f"This is an image <image>, Please do {'Semantic' if semantic else 'Panoptic'} Segmentation.\n"
         f"This is all the candidate categories: {marks}.\n"
     )
-    conditions = [[*tokenizer.encode(name), tokenizer.seg] for name in (*names, BACKGROUND)]
+    said = [(number, (*names, BACKGROUND)[number]) for number in order]
+    conditions = [(number, [*tokenizer.encode(name), tokenizer.seg]) for number, name in said]
     return _fill(encode(tokenizer, conversation((human, "\n" + DONE))), conditions, "categories")
 
 
@@ -79,7 +87,7 @@ def about_phrase(tokenizer: PhiTokenizer, phrases: Sequence[str]) -> Question:
         raise ValueError("a phrase is empty: say what to segment, for instance 'the red car'")
     human = "This is an image <image>, Please doing Referring Segmentation according to the following instruction:\n"
     condition = [*tokenizer.encode("".join(f" {phrase}." for phrase in phrases)), tokenizer.seg]
-    return _fill(encode(tokenizer, conversation((human + "<refer>", "\n" + DONE))), [condition], "phrase")
+    return _fill(encode(tokenizer, conversation((human + "<refer>", "\n" + DONE))), [(0, condition)], "phrase")
 
 
 def about_regions(tokenizer: PhiTokenizer, count: int) -> Question:
@@ -108,9 +116,9 @@ def encode(tokenizer: PhiTokenizer, text: str) -> list[int]:
     return ids
 
 
-def _fill(ids: Sequence[int], conditions: Iterable[Sequence[int]], kind: str) -> Question:
-    """Put the conditions in place of their marks; cut what follows the mask tokens and so has no influence."""
-    waiting = iter(enumerate(conditions))
+def _fill(ids: Sequence[int], conditions: Iterable[tuple[int, Sequence[int]]], kind: str) -> Question:
+    """Put numbered conditions in place of their marks; cut what follows the mask tokens and so has no influence."""
+    waiting = iter(conditions)
     filled: list[int] = []
     owner: list[int] = []
     for token in ids[: ids.index(MASKS) + 1]:
