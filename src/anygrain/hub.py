@@ -21,11 +21,12 @@ from anygrain.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from anygrain.models.psalm.network import PSALM
     from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
 
-    Network = UniLSeg | SemanticSAM
+    Network = UniLSeg | SemanticSAM | PSALM
 
 FORMAT_VERSION = 1
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "README.md")
@@ -148,9 +149,13 @@ def build(folder: Path) -> Network:
 
 
 def read_tokenizer(config: Any, folder: Path) -> Any:
-    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``; None without text."""
+    """CLIP's tokenizer is part of the package; BERT and Phi bring their ``tokenizer.json``; None without text."""
     from anygrain.models.clip_text import CLIPTextConfig
 
+    if hasattr(config, "language"):
+        from anygrain.models.psalm.tokenizer import BPETokenizer
+
+        return BPETokenizer.read(folder / "tokenizer.json")
     if config.text_encoder is None:
         return None
     if isinstance(config.text_encoder, CLIPTextConfig):

@@ -3,5 +3,6 @@
 MODELS = {
     "unilseg": ("anygrain.models.unilseg", "UniLSeg", "UniLSegConfig"),
     "semantic_sam": ("anygrain.models.semantic_sam", "SemanticSAM", "SemanticSAMConfig"),
+    "psalm": ("anygrain.models.psalm.network", "PSALM", "PSALMConfig"),
 }
 """Name in ``config.json`` -> module, model class, config class."""

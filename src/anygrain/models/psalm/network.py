@@ -15,7 +15,6 @@ stride 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,10 +31,9 @@ from anygrain.models.psalm.prompts import IGNORE, IMAGE, MASKS, REGION, PhiToken
 from anygrain.models.swin import Swin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from PIL import Image
 
     from anygrain.resize import Resize
-    from anygrain.types import ImageEmbedding, Prediction, Prompt
     from anygrain.vocabulary import Vocabulary
 
 
@@ -103,6 +101,10 @@ class PSALM(nn.Module):
         from anygrain.resize import Resize
 
         return Resize.corner(size, self.config.input_size)
+
+    def prepare(self, images: Sequence[Image.Image], resizes: Sequence[Resize]) -> Tensor:
+        """Pictures of their own size -> pixels [B, 3, S, S] on the model's device."""
+        return self.normalise(np.stack([resize.image(image) for image, resize in zip(images, resizes, strict=True)]))
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] -> pixels float32 [B, 3, H, W] on the model's device."""
@@ -261,20 +263,3 @@ class PSALM(nn.Module):
         if self.config.region_sampling == "mean":
             return regions.region_feature(tokens, mask)
         return regions.sampled_feature(tokens, regions.random_points(mask))
-
-    # ------------------------------------------------------------------------------------------- for Segmenter
-
-    def predictions(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, presence_threshold: float, memory_limit: int
-    ) -> Iterator[Prediction]:
-        """Answers to a person's prompts about one picture, in order, in the picture's own size."""
-        from anygrain.models.psalm.answers import predictions
-
-        return predictions(self, embedding, prompts, presence_threshold, memory_limit)
-
-    @staticmethod
-    def read_tokenizer(folder: Path) -> PhiTokenizer:
-        """The tokenizer of a model folder."""
-        from anygrain.models.psalm.tokenizer import BPETokenizer
-
-        return BPETokenizer.read(folder / "tokenizer.json")
