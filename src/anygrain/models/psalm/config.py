@@ -68,6 +68,11 @@ class PSALMConfig:
         return cls()
 
     @property
+    def resize(self) -> str:
+        """The kind of ``Resize`` that prepares a picture."""
+        return "corner"
+
+    @property
     def image_tokens(self) -> int:
         """How many tokens of the language model a picture takes: one for each 64 x 64 pixels."""
         return (self.input_size // 64) ** 2

@@ -223,6 +223,17 @@ class PSALM(nn.Module):
         levels = self.mask_decoder(queries, maps, mask_features, every_level=every_level)
         return [self._compare(level, conditions, questions) for level in levels]
 
+    def bytes_per_prompt(self, features: Sequence[Tensor]) -> int:
+        """What deciding one more question takes at most: masks at stride 4 twice, attention weights at stride 8."""
+        decoder = self.config.mask_decoder
+        fine, attended = features[0][0, 0].numel(), features[3][0, 0].numel()
+        return 4 * decoder.num_queries * (2 * fine + (decoder.num_heads + 2) * attended)
+
+    def bytes_per_token(self) -> int:
+        """What the language model takes for one more token at most, beside its weights."""
+        config = self.config.language
+        return 4 * (8 * config.width + 2 * config.ffn_dim)
+
     def _compare(self, level: Decoded, conditions: Sequence[Conditions], questions: Sequence[Question]) -> list[Answer]:
         answers = []
         for row, (condition, question) in enumerate(zip(conditions, questions, strict=True)):
