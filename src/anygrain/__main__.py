@@ -18,8 +18,10 @@ usage: anygrain COMMAND [OPTIONS]
 Segment images and video by saying what you want, at any granularity.
 
 commands:
-  segment           find what phrases mean in photos, videos or a file of requests
+  segment           find what phrases mean, or what clicks are on, in photos, videos or a file of requests
+  everything        find everything in photos, at any granularity, from a grid of clicks
   convert unilseg   turn an official UniLSeg checkpoint into a model folder
+  convert semantic-sam   the same for an official Semantic-SAM checkpoint
   convert average   make one model of several
   data build        turn downloaded data sets into shards
   data verify       check shards, byte by byte and mask by mask

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, experiment, segment, train
+from anygrain.commands import convert, data, evaluate, everything, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
+    "everything": everything.everything,
     "convert unilseg": convert.unilseg,
+    "convert semantic-sam": convert.semantic_sam,
     "convert average": convert.average,
     "data build": data.build_shards,
     "data verify": data.verify_shards,

@@ -1,7 +1,7 @@
 """Model folders: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``, for models that know what
 they were trained on ``vocabulary.json``. Nothing pickled.
 
-``load`` takes an alias of a shipped model, a folder, or ``org/repo`` on the Hugging Face Hub.
+``load`` takes an alias of a shipped model, the name of a released one, a folder, or ``org/repo`` on the Hub.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
+from anygrain.released import ADDRESSES, fetch
 from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ Storage = Literal["float32", "float16", "int8"]
 def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) -> Segmenter:
     """Load a model and make it ready: eval mode, BatchNorm folded, fast linear layers, on ``device``.
 
-    model: alias ("nano"), folder, or "org/repo".
+    model: alias ("nano"), released model ("semantic-sam-swint"), folder, or "org/repo".
     device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile`` of the Segmenter.
+    options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile``, ``joint`` of the Segmenter.
     Raises ValueError for an unknown name, a folder that holds no model, or weights that do not fit their config.
     """
     from anygrain.models.layers import fold_batch_norm, use_onednn
@@ -70,19 +71,24 @@ def pick_device(device: str) -> str:
 
 
 def find(model: str | Path) -> Path:
-    """The folder of a model: an alias, an existing folder, or a download from the Hub."""
+    """The folder of a model: an alias, a released model (``released.ADDRESSES``), a folder, or one from the Hub."""
     if str(model) in ALIASES:
         folder = ALIASES[str(model)]
         if not folder.is_dir():
             raise ValueError(f"the shipped model '{model}' is missing from this installation ({folder}); install again")
         return folder
+    if str(model) in ADDRESSES:
+        return fetch(str(model))
     if Path(model).is_dir():
         return Path(model)
     if Path(model).exists():
         raise ValueError(f"{model}: a model is a folder; a checkpoint file is turned into one by `anygrain convert`")
     if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         return _download(model)
-    raise ValueError(f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; or give org/repo")
+    raise ValueError(
+        f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; downloaded on "
+        f"first use: {', '.join(ADDRESSES)}; or give org/repo"
+    )
 
 
 def _download(repo: str) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 
 from anygrain.images import write_atomic, write_image
 from anygrain.inputs import OVERLAY, printable
-from anygrain.types import Mask, Size
+from anygrain.types import Mask, Size, label_of
 from anygrain.video import Frame, FrameFolder, PictureWriter, VideoFile, VideoWriter, has_av
 
 if TYPE_CHECKING:
@@ -89,11 +89,17 @@ def answer(segmenter: Segmenter, embedding: ImageEmbedding, prompts: Sequence[Pr
 
 def draw(image: Image.Image, record: Mapping[str, Any]) -> Image.Image:
     """The picture with every mask of its record; a prompt has its colour whether or not the others are present."""
+    size = (image.height, image.width)
+    masks = [Mask.from_coco(segment["segmentation"], size) for segment in record["segments"]]
+    return draw_codes(image, masks, [label_of(segment) for segment in record["segments"]])
+
+
+def draw_codes(image: Image.Image, masks: Sequence[Mask], labels: Sequence[str]) -> Image.Image:
+    """The picture with N masks, of which one at a time is decoded, and their labels; an empty one is not drawn."""
     from anygrain.draw import draw_masks
 
-    size = (image.height, image.width)
-    masks = _CodedMasks([Mask.from_coco(segment["segmentation"], size) for segment in record["segments"]], size)
-    return draw_masks(image, cast(np.ndarray, masks), [segment["prompt"]["text"] for segment in record["segments"]])
+    coded = _CodedMasks(masks, (image.height, image.width))
+    return draw_masks(image, cast(np.ndarray, coded), labels)
 
 
 class _CodedMasks:
@@ -107,10 +113,10 @@ class _CodedMasks:
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """One line for a person: each phrase with its score and share of the picture."""
+    """One line for a person: each segment with its score and share of the picture."""
     pixels = record["image"]["width"] * record["image"]["height"]
     return "; ".join(
-        f"{segment['prompt']['text']}: "
+        f"{label_of(segment)}: "
         + (f"{segment['area'] / pixels:.1%} of the picture" if segment["present"] else "not there")
         + f" (score {segment['score']:.2f})"
         for segment in record["segments"]

@@ -132,7 +132,7 @@ class PointAnswers:
             image=embedding.image,
             name=embedding.name,
             model=self.how.info,
-            granularity=tuple(config.granularity_of(levels[group[0]]) for group in groups),
+            granularity=tuple(config.granularity_of(levels[min(group)]) for group in groups),
             levels=tuple(tuple(levels[place] for place in sorted(group)) for group in groups),
             predicted_iou=ious,
             categories=tuple(object_name for object_name, _ in names),
@@ -217,6 +217,8 @@ class _ClickedImage:
             yield part, Clicked(codes, output.predicted_iou[:, self.tokens].flatten().cpu().numpy())
 
     def logits(self, codes: Tensor) -> Iterator[np.ndarray]:
+        if not len(codes):
+            return
         canvas = self.embedding.resize.canvas
         height, width = self.size
         for part in codes.split(max(1, self.answers.how.memory_limit // (3 * 4 * canvas[0] * canvas[1]))):
@@ -266,7 +268,7 @@ def merge_duplicates(masks: Tensor, ious: Tensor) -> list[list[int]]:
                 break
         else:
             groups.append([row])
-    return sorted(groups, key=lambda group: group[0])
+    return sorted(groups, key=min)
 
 
 def _clipped(box: Sequence[float], embedding: ImageEmbedding) -> tuple[float, float, float, float]:

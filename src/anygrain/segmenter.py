@@ -142,13 +142,16 @@ class Segmenter:
         """
         self._check_mine(embedding)
         for prompt in prompts:
-            if unknown := prompt.kinds - self.model.accepts:
-                raise ValueError(
-                    f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt; it accepts "
-                    f"{', '.join(sorted(self.model.accepts))}"
-                )
+            self._check_kinds(prompt.kinds)
             prompt.check_fits(embedding.resize.source)
         return self._answers.answer(embedding, prompts)
+
+    def _check_kinds(self, kinds: frozenset[str]) -> None:
+        if unknown := kinds - self.model.accepts:
+            raise ValueError(
+                f"model '{self.info['name']}' does not accept {', '.join(sorted(unknown))} as a prompt; it accepts "
+                f"{', '.join(sorted(self.model.accepts))}"
+            )
 
     def _check_mine(self, embedding: ImageEmbedding) -> None:
         if embedding.model != self.info["fingerprint"]:
@@ -205,12 +208,23 @@ class Segmenter:
         proposals = self.propose(embedding, EverythingOptions(granularity=granularity, **options))
         return [proposal.to_region(self.info) for proposal in proposals]
 
-    def propose(self, embedding: ImageEmbedding, options: EverythingOptions | None = None) -> list[Proposal]:
-        """``everything`` of an embedded image, with all that is known of each mask."""
+    def propose(
+        self,
+        embedding: ImageEmbedding,
+        options: EverythingOptions | None = None,
+        categories: Sequence[str] = (),
+        part_categories: Sequence[str] = (),
+    ) -> list[Proposal]:
+        """``everything`` of an embedded image, with all that is known of each mask.
+
+        categories, part_categories: names of objects and parts to choose from.
+        """
         if not isinstance(self._answers, PointAnswers):
             raise ValueError(f"model '{self.info['name']}' takes no clicks, so it cannot find everything by a grid")
         self._check_mine(embedding)
-        return self._answers.propose(embedding, options or EverythingOptions())
+        if categories or part_categories:
+            self._check_kinds(frozenset({"categories"}))
+        return self._answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
 
     def reading(self, text: str) -> str:
         """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.

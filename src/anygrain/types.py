@@ -360,18 +360,7 @@ class Prediction:
     @property
     def labels(self) -> tuple[str, ...]:
         """The text of each prompt, or the names that were found, or the granularity, or the prompt's kind."""
-        return tuple(self._label(row) for row in range(len(self.prompts)))
-
-    def _label(self, row: int) -> str:
-        prompt = self.prompts[row]
-        if prompt.text is not None:
-            return prompt.text
-        names = [table[row] for table in (self.categories, self.part_categories) if table]
-        if found := [category.name for category in names if category is not None]:
-            return ": ".join(found)
-        if self.levels:
-            return f"{self.granularity[row]} {'+'.join(map(str, self.levels[row]))}"
-        return "+".join(sorted(prompt.kinds))
+        return tuple(label_of({"prompt": prompt.to_json()} | self._facts(i)) for i, prompt in enumerate(self.prompts))
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -459,3 +448,15 @@ class Prediction:
         write_image(overlay, self.overlay())
         write_atomic(record, (json.dumps(self.to_json(), ensure_ascii=False) + "\n").encode())
         return overlay, record
+
+
+def label_of(segment: Mapping[str, Any]) -> str:
+    """What a record of ``Prediction.segments`` is called: its text, its names, its granularity or its kind."""
+    prompt = segment["prompt"]
+    if "text" in prompt:
+        return prompt["text"]
+    if names := [segment[kind] for kind in ("category", "part_category") if kind in segment]:
+        return ": ".join(names)
+    if "levels" in segment:
+        return f"{segment['granularity']} {'+'.join(map(str, segment['levels']))}"
+    return "+".join(sorted(kind for kind in prompt if kind != "point_labels"))

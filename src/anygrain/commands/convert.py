@@ -58,6 +58,36 @@ def unilseg(arguments: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SemanticSAMOptions:
+    """Turn an official Semantic-SAM checkpoint (Swin-T or Swin-L), as it was published, into a model folder.
+
+    The file is read without running code from it, and checked strictly: a missing, unexpected or wrongly shaped
+    tensor is named, and copies of tied parameters must be equal. `--model semantic-sam-swint` does all of it by itself.
+
+    examples:
+      anygrain convert semantic-sam swint_only_sam_many2many.pth models/semantic_sam
+      anygrain segment street.jpg --point 310,200 --model models/semantic_sam
+    """
+
+    checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT.pth")]
+    """The official file."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make; an older model folder of that name is replaced."""
+    storage: Literal["float32", "float16"] = "float32"
+    """float32 keeps every bit, float16 halves the file."""
+
+
+def semantic_sam(arguments: Sequence[str]) -> int:
+    """``anygrain convert semantic-sam``."""
+    options = parse(SemanticSAMOptions, "convert semantic-sam", arguments)
+    from anygrain import released
+
+    check_model_folder(options.out)
+    print(released.convert_semantic_sam(options.checkpoint, options.out, storage=options.storage))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AverageOptions:
     """Make one model of several: each of its weights is the mean of theirs.
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """Find what phrases mean, in photos and videos.
+    """Find what phrases mean, or what clicks and boxes are on, in photos and videos.
+
+    Phrases are for models of text (nano), clicks and boxes for Semantic-SAM. A click or a box gives a mask for each
+    granularity asked for, each with the IoU that the model expects of it; masks that are the same are one.
 
     For each photo: NAME.overlay.png, the masks drawn on it, and NAME.json, the masks as COCO run-length code.
     For each video: NAME.overlay.mp4, and NAME.jsonl, one line a frame (extra: pip install 'anygrain[video]').
@@ -42,6 +45,7 @@ class SegmentOptions:
       anygrain segment photos/ "more/**/*.jpg" -t "the red car on the left" --out results
       anygrain segment street.jpg -t "all windows" --json - > windows.json
       anygrain segment --requests requests.jsonl --out results.jsonl
+      anygrain segment street.jpg --model semantic-sam-swint --point 310,200 --box 10,10,200,180 --granularity part
       anygrain segment holiday.mp4 -t "the dog"
       anygrain segment frames/ --as-video -t "the dog"
     """
@@ -50,6 +54,17 @@ class SegmentOptions:
     """Photos, videos, folders (the photos right inside) or quoted patterns."""
     text: Annotated[Many, arg(aliases=["-t"], metavar="TEXT")] = ()
     """What to find; give it once for each phrase."""
+    point: Annotated[Many, arg(metavar="X,Y")] = ()
+    """A click, in pixels of the photo; once for each thing. Several clicks on one thing are one option, "310,200
+    330,210 400,90,0", where a last 0 says that the place does not belong to it."""
+    box: Annotated[Many, arg(metavar="X0,Y0,X1,Y1")] = ()
+    """A box around a thing: left, top, right, bottom in pixels of the photo; once for each thing."""
+    granularity: Annotated[str, arg(metavar="all|part|object|scene|1..6")] = "all"
+    """Which masks of a click or box: all, in words, or a level from 1 (large) to 6 (small)."""
+    categories: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="")] = None
+    """Names to choose from for what was clicked, "person,dog", for models of clicks that have a text encoder."""
+    part_categories: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="")] = None
+    """The same for parts: "head,leg"."""
     requests: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Read images and phrases from a file of JSON lines instead."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|ORG/REPO")] = "nano"
@@ -86,7 +101,7 @@ def segment(arguments: Sequence[str]) -> int:
     from anygrain.inputs import result_names
     from anygrain.outputs import complain
 
-    prompts = _prompts(options.text)
+    prompts = _prompts(options)
     paths, failed = _expand(options)
     if not paths:
         return 2
@@ -105,15 +120,17 @@ def segment(arguments: Sequence[str]) -> int:
     return 2 if failed else 0
 
 
-def _prompts(texts: Sequence[str]) -> list[Prompt]:
+def _prompts(options: SegmentOptions) -> list[Prompt]:
+    from anygrain.commands.prompts import click_prompts
     from anygrain.types import Prompt
 
-    if not texts:
-        raise ValueError("no text given: say what to segment, for instance -t 'the red car'")
-    for text in texts:
+    clicks = click_prompts(options.point, options.box, options.granularity, options.categories, options.part_categories)
+    if not options.text and not clicks:
+        raise ValueError("no text given: say what to segment, for instance -t 'the red car', or --point or --box")
+    for text in options.text:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"the text {text!r} is not UTF-8: check the terminal's encoding")
-    return [Prompt(text=text) for text in texts]
+    return [*(Prompt(text=text) for text in options.text), *clicks]
 
 
 def _expand(options: SegmentOptions) -> tuple[list[Path], bool]:
@@ -202,7 +219,7 @@ def _segment_requests(options: SegmentOptions, path: Path) -> int:
     from anygrain.outputs import LineFile, complain
     from anygrain.requests import answer_requests, read_requests
 
-    if options.photos or options.text:
+    if options.photos or options.text or options.point or options.box:
         raise ValueError("--requests brings its own photos and texts: give no others beside it")
     if options.out and options.out.exists() and options.out.samefile(path):
         raise ValueError(f"{path} cannot be both the requests and the results: name another --out")
