@@ -22,6 +22,7 @@ commands:
   everything        find everything in photos, at any granularity, from a grid of clicks
   convert unilseg   turn an official UniLSeg checkpoint into a model folder
   convert semantic-sam   the same for an official Semantic-SAM checkpoint
+  convert psalm          the same for the released folder of PSALM
   convert average   make one model of several
   data build        turn downloaded data sets into shards
   data verify       check shards, byte by byte and mask by mask

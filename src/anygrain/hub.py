@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
-from anygrain.released import ADDRESSES, fetch
+from anygrain.released import ADDRESSES, REPOSITORIES, fetch
 from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def find(model: str | Path) -> Path:
         if not folder.is_dir():
             raise ValueError(f"the shipped model '{model}' is missing from this installation ({folder}); install again")
         return folder
-    if str(model) in ADDRESSES:
+    if str(model) in ADDRESSES | REPOSITORIES:
         return fetch(str(model))
     if Path(model).is_dir():
         return Path(model)
@@ -87,7 +87,7 @@ def find(model: str | Path) -> Path:
         return _download(model)
     raise ValueError(
         f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; downloaded on "
-        f"first use: {', '.join(ADDRESSES)}; or give org/repo"
+        f"first use: {', '.join(ADDRESSES | REPOSITORIES)}; or give org/repo"
     )
 
 

@@ -61,6 +61,8 @@ class LanguageAnswers:
                 raise ValueError("each of a prompt's regions is made by points, a scribble, a box or a mask")
             if 0 in region.point_labels:
                 raise ValueError("this model knows no background clicks: mark only what you mean, or give a mask")
+        if prompt.granularity not in (None, "all"):
+            raise ValueError(f"this model knows no granularity, so it cannot keep to '{prompt.granularity}'")
         if prompt.part_categories:
             raise ValueError("this model knows no categories of parts: give their names as categories")
         if BACKGROUND in prompt.categories:

@@ -14,35 +14,35 @@ import numpy as np
 from PIL import Image
 
 from anygrain.images import write_atomic, write_image
-from anygrain.types import Prediction
+from anygrain.types import Mask
+
+Record = Mapping[str, Any]
 
 
-def to_panoptic(prediction: Prediction, ids: Mapping[str, int]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def to_panoptic(record: Record, ids: Mapping[str, int]) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Segment ids int32 [H, W], 0 where there is none, and COCO's ``segments_info``.
 
-    ids: of the categories, by name. Raises ValueError when rows overlap, as those of the task "instance" may, when a
-    row has no category, or when a category has no id.
+    record: as ``Prediction.to_json`` gives it; its answers to other prompts than categories are passed over.
+    ids: of the categories, by name. Raises ValueError when segments overlap, as those of the task "instance" may, or
+    when a category has no id.
     """
-    segment_map = np.zeros((prediction.image.height, prediction.image.width), np.int32)
-    segments = []
-    for row in np.flatnonzero(prediction.present):
-        mask, category = prediction.masks[row], prediction.categories[row] if prediction.categories else None
-        if category is None:
-            raise ValueError(
-                f"'{prediction.labels[row]}' has no category: a panoptic map is made of categories' answers"
-            )
-        if category.name not in ids:
-            raise ValueError(f"the category '{category.name}' has no id: give the list that was asked for")
+    size = (record["image"]["height"], record["image"]["width"])
+    segment_map, segments = np.zeros(size, np.int32), []
+    for found in record["segments"]:
+        if not found["present"] or "segment_id" not in found:
+            continue
+        if found["category"] not in ids:
+            raise ValueError(f"the category '{found['category']}' has no id: give the list that was asked for")
+        mask = Mask.from_coco(found["segmentation"], size).to_array()
         if segment_map[mask].any():
             raise ValueError("masks overlap, so they make no panoptic map: ask for the task panoptic or semantic")
-        segment = int(prediction.segment_ids[row])
-        segment_map[mask] = segment
-        left, top, right, bottom = (int(edge) for edge in prediction.boxes[row])
+        segment_map[mask] = found["segment_id"]
+        left, top, right, bottom = (int(edge) for edge in found["box"])
         segments.append(
             {
-                "id": segment,
-                "category_id": ids[category.name],
-                "area": int(mask.sum()),
+                "id": found["segment_id"],
+                "category_id": ids[found["category"]],
+                "area": found["area"],
                 "bbox": [left, top, right - left, bottom - top],
                 "iscrowd": 0,
             }
@@ -55,24 +55,23 @@ def to_colours(segment_map: np.ndarray) -> Image.Image:
     return Image.fromarray(np.stack([segment_map >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8))
 
 
-def write_panoptic(prediction: Prediction, folder: Path, name: str, ids: Mapping[str, int]) -> tuple[Path, Path]:
-    """Write ``NAME.panoptic.png`` and ``NAME.panoptic.json``, whole or not at all; returns the two paths.
+def write_panoptic(record: Record, folder: Path, name: str, ids: Mapping[str, int]) -> tuple[Path, Path]:
+    """Write ``NAME.panoptic.png`` and ``NAME.panoptic.json``, each whole or not at all; returns the two paths.
 
-    The JSON has the form of COCO's files for one image: images, annotations, categories. Raises ValueError like
+    The JSON has the form of COCO's files, for one image: images, annotations, categories. Raises ValueError like
     ``to_panoptic`` and OSError when a file cannot be written.
     """
-    segment_map, segments = to_panoptic(prediction, ids)
-    picture, record = folder / f"{name}.panoptic.png", folder / f"{name}.panoptic.json"
-    rows = zip(prediction.categories, prediction.things, strict=True)
-    things = {category.name: bool(thing) for category, thing in rows if category is not None}
-    image = {"id": 1, "file_name": prediction.name, "width": segment_map.shape[1], "height": segment_map.shape[0]}
+    segment_map, segments = to_panoptic(record, ids)
+    picture, table = folder / f"{name}.panoptic.png", folder / f"{name}.panoptic.json"
+    things = {found["category"]: found["is_thing"] for found in record["segments"] if "segment_id" in found}
+    image = record["image"]
     values = {
-        "images": [image],
+        "images": [{"id": 1, "file_name": image["file"], "width": image["width"], "height": image["height"]}],
         "annotations": [{"image_id": 1, "file_name": picture.name, "segments_info": segments}],
         "categories": [
             {"id": ids[category], "name": category, "isthing": int(thing)} for category, thing in things.items()
         ],
     }
     write_image(picture, to_colours(segment_map))
-    write_atomic(record, (json.dumps(values, ensure_ascii=False) + "\n").encode())
-    return picture, record
+    write_atomic(table, (json.dumps(values, ensure_ascii=False) + "\n").encode())
+    return picture, table
