@@ -188,14 +188,16 @@ def all_queries(logits: Tensor, mask_logits: Tensor, resize: Resize) -> tuple[Te
 def best_query(chance: Tensor, mask_logits: Tensor, resize: Resize, level: float = 0.0) -> tuple[int, float, Tensor]:
     """The query of the highest score, its score, and its mask logits [H, W]; as ``all_queries`` would find it.
 
-    chance [Q] in 0..1 of each query; mask_logits [Q, h, w]. As a mask's quality is at most 1, queries are enlarged from
-    the highest chance on, and no further than one of them can still win: one or two of a hundred, mostly.
+    chance [Q] in 0..1 of each query; mask_logits [Q, h, w]. A mask's quality is at most its largest probability, which
+    enlarging does not raise. So queries are enlarged from the one that could score best on, and no further than one of
+    them can still win: one or two of a hundred, where the model is sure.
     level: mask logit above which a pixel is inside.
     """
-    order = chance.argsort(descending=True, stable=True).tolist()
+    most = chance * mask_logits.flatten(1).amax(1).sigmoid()
+    order = most.argsort(descending=True, stable=True).tolist()
     best, best_score, best_logits = order[0], -1.0, None
     for query in order:
-        if float(chance[query]) <= best_score:
+        if float(most[query]) <= best_score:
             break
         (logits,) = enlarge(mask_logits[query : query + 1], resize)
         inside = logits > level
