@@ -113,7 +113,7 @@ def test_names_without_a_text_encoder_and_clicks_without_a_click_model(anygrain,
     assert "does not accept points as a prompt; it accepts text" in result.err
     result = anygrain("everything", photo, "--model", tiny_model)
     assert result.status == 2
-    assert "takes no clicks, so it cannot find everything by a grid" in result.err
+    assert "takes no clicks, so a grid of clicks cannot be asked of it" in result.err
 
 
 def test_everything_as_coco_and_as_a_picture(anygrain, model, folder, photos):

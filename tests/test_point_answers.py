@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from anygrain.everything import EverythingOptions
 from anygrain.models.layers import use_onednn
 from anygrain.models.semantic_sam import LayerOutput
 from anygrain.point_answers import merge_duplicates
-from anygrain.segmenter import Segmenter
+from anygrain.segmenter import Segmenter, stack
 from anygrain.types import Mask, Prompt
 from tiny_semantic_sam import build
 
@@ -134,6 +135,27 @@ def test_a_mask_in_the_photos_size_is_the_low_one_enlarged(segmenter, embedding)
     expected = embedding.resize.maps_back(answer.low_res_logits)
     sure = np.abs(expected) > 1e-4
     np.testing.assert_array_equal(answer.masks[sure], expected[sure] > 0)
+    probability = segmenter.model.probabilities(torch.from_numpy(answer.low_res_logits), embedding.resize)
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-expected)), atol=1e-6)
+
+
+def test_answers_under_one_another_fill_what_only_some_tell(segmenter, embedding):
+    (known,) = segmenter.answer(embedding, [click(100, 80, granularity=3, categories=("dog",))])
+    plain = replace(
+        known, granularity=(), levels=(), predicted_iou=None, categories=(), prompts=(Prompt(text="a dog"),)
+    )
+    both = stack([plain, known])
+    assert both.levels == ((), (3,))
+    assert both.categories == (None, *known.categories)
+    assert np.isnan(both.predicted_iou[0])
+    assert both.labels == ("a dog", "dog")
+    assert [set(record) & {"granularity", "predicted_iou", "category"} for record in both.segments()] == [
+        set(),
+        {"granularity", "predicted_iou", "category"},
+    ]
+    assert [region.granularity for region in both.to_regions()] == [None, "object"][2 - sum(both.present) :]
+    assert stack([plain, plain]).levels == ()
+    assert stack([plain, plain]).predicted_iou is None
 
 
 # ------------------------------------------------------------------------------------------- several clicks
@@ -202,6 +224,40 @@ def test_merging_follows_the_predicted_iou():
     assert merge_duplicates(masks, torch.tensor([0.7, 0.8, 0.9, 0.1])) == [[0], [2, 1], [3]]
 
 
+# ---------------------------------------------------------------------------------------------- everything
+
+LOOSE = {"points_per_side": 3, "min_predicted_iou": -9.0, "min_stability": 0.3, "max_overlap": 1.0}
+
+
+def test_everything_does_not_depend_on_the_memory_limit(network, embedding, monkeypatch):
+    options = EverythingOptions(**LOOSE)
+    expected = Segmenter(network, INFO).propose(embedding, options)
+    assert len(expected) > 2
+    made = []
+    mask_logits = network.mask_logits
+    monkeypatch.setattr(network, "mask_logits", lambda e, f: made.append(len(e)) or mask_logits(e, f))
+    canvas = math.prod(embedding.resize.canvas)
+    found = Segmenter(network, INFO, memory_limit=2 * 12 * canvas).propose(embedding, options)
+    assert max(made[: 54 // 2]) == 2  # masks at a time while candidates are compared
+    assert [(one.point, one.level, one.mask) for one in found] == [(o.point, o.level, o.mask) for o in expected]
+
+
+def test_everything_as_regions_in_the_photos_size(network, dog, embedding):
+    segmenter = Segmenter(network, INFO)
+    regions = segmenter.everything(dog, "part", **LOOSE)
+    assert regions
+    for region in regions:
+        assert region.mask.size == embedding.resize.source
+        assert region.granularity == "part"
+        assert region.origin["level"] in "456"
+        assert 0 <= region.score <= 1
+    assert len({region.mask for region in regions}) > 1
+
+
+def test_where_nothing_is_sure_nothing_is_found(segmenter, dog):
+    assert segmenter.everything(dog, points_per_side=2, min_predicted_iou=9.0) == []
+
+
 # --------------------------------------------------------------------------------------------------- names
 
 
@@ -240,6 +296,12 @@ def test_a_name_is_the_mean_of_many_sentences(network):
         mean = torch.nn.functional.normalize(network.encode_tokens(ids).mean(0), dim=0)
         torch.testing.assert_close(network.encode_names(["traffic light"])[0], mean)
         assert not torch.allclose(network.encode_names(["dog"])[0], mean)
+
+
+def test_a_name_that_is_too_long_warns(segmenter, embedding):
+    name = "the red car on the left of the dog on the right of the cat of all the people"
+    with pytest.warns(UserWarning, match="is longer than the model's 18 tokens; ignored: '"):
+        list(segmenter.answer(embedding, [click(100, 80, categories=(name,))]))
 
 
 # ----------------------------------------------------------------------------------------------- refusals

@@ -11,8 +11,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from anygrain.eval.runner import evaluate as evaluate
     from anygrain.hub import load as load
+    from anygrain.hub import load_tagger as load_tagger
     from anygrain.images import open_image as open_image
     from anygrain.segmenter import Segmenter as Segmenter
+    from anygrain.tagger import Tagger as Tagger
     from anygrain.types import ImageEmbedding as ImageEmbedding
     from anygrain.types import Mask as Mask
     from anygrain.types import Prediction as Prediction
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 _HOME = {
     "evaluate": "anygrain.eval.runner",
     "load": "anygrain.hub",
+    "load_tagger": "anygrain.hub",
     "open_image": "anygrain.images",
     "Segmenter": "anygrain.segmenter",
+    "Tagger": "anygrain.tagger",
     "ImageEmbedding": "anygrain.types",
     "Mask": "anygrain.types",
     "Prediction": "anygrain.types",

@@ -23,12 +23,16 @@ commands:
   convert unilseg   turn an official UniLSeg checkpoint into a model folder
   convert semantic-sam   the same for an official Semantic-SAM checkpoint
   convert psalm          the same for the released folder of PSALM
+  convert ram       turn the official RAM checkpoint, a tagger, into a model folder
   convert average   make one model of several
   data build        turn downloaded data sets into shards
+  data convert      turn a public data set (RefCOCO, ADE20K, DAVIS ...) into shards
   data verify       check shards, byte by byte and mask by mask
+  data ledger       record in a model folder which images it was trained on
   data show         draw random samples of shards on one page
   train             train a model by a recipe
   evaluate          measure a model on shards
+  calibrate-levels  order the masks of a click from large to small, for a retrained Semantic-SAM
   experiment        train and tabulate what the paper compares: fig5, fig6, table8
 
   -h, --help        show this help, or that of a command

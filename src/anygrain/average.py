@@ -10,10 +10,10 @@ from anygrain import hub
 from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from anygrain.models.unilseg import UniLSeg
+    from anygrain.hub import Network
 
 
-def average(models: Sequence[str | Path]) -> UniLSeg:
+def average(models: Sequence[str | Path]) -> Network:
     """The model whose every weight is the mean of that weight in ``models``, in eval mode on the CPU.
 
     models: two or more, as `hub.find` takes them, of one configuration. It helps when one was trained on from another,
@@ -41,9 +41,9 @@ def average(models: Sequence[str | Path]) -> UniLSeg:
     return mean
 
 
-def _words(model: UniLSeg) -> list[str]:
-    assert model.tokenizer is not None  # every model folder has one
-    return model.tokenizer.words()
+def _words(model: Network) -> list[str]:
+    """Of the tokenizer; nothing where a model knows no text."""
+    return [] if model.tokenizer is None else model.tokenizer.words()
 
 
 def _union(vocabularies: Sequence[Vocabulary]) -> Vocabulary | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from anygrain.commands import convert, data, evaluate, everything, experiment, segment, train
+from anygrain.commands import calibrate, convert, data, evaluate, everything, experiment, segment, train
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "segment": segment.segment,
@@ -12,12 +12,16 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "convert unilseg": convert.unilseg,
     "convert semantic-sam": convert.semantic_sam,
     "convert psalm": convert.psalm,
+    "convert ram": convert.ram,
     "convert average": convert.average,
     "data build": data.build_shards,
+    "data convert": data.convert_dataset,
     "data verify": data.verify_shards,
+    "data ledger": data.ledger,
     "data show": data.show_shards,
     "train": train.train,
     "evaluate": evaluate.evaluate,
+    "calibrate-levels": calibrate.calibrate_levels,
     "experiment": experiment.experiment,
 }
 

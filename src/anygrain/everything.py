@@ -207,8 +207,10 @@ def _concatenate(parts: Sequence[Candidates]) -> Candidates:
     """All candidates in one; codes may be tensors."""
     import torch
 
-    columns = ([getattr(part, name) for part in parts] for name in Candidates.__dataclass_fields__)
-    return Candidates(*(torch.cat(c) if isinstance(c[0], torch.Tensor) else np.concatenate(c) for c in columns))
+    def joined(column: list[Any]) -> Any:
+        return torch.cat(column) if isinstance(column[0], torch.Tensor) else np.concatenate(column)
+
+    return Candidates(*(joined([getattr(part, name) for part in parts]) for name in Candidates.__dataclass_fields__))
 
 
 def _finish(source: Source, codes: Any, options: EverythingOptions) -> tuple[list[Mask], np.ndarray, np.ndarray]:

@@ -17,13 +17,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     nothing is left of the new one and the old one stays.
     """
     work = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    old = work.with_suffix(".old.tmp")
     work.mkdir(parents=True)
     try:
         yield work
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
+        take_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def take_place(work: Path, folder: Path) -> None:
+    """Give a finished folder its name. An older one of that name is moved away first and removed last."""
+    old = work.with_suffix(".old.tmp")
+    if folder.exists():
+        folder.rename(old)
+    work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Model folders: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``, for models that know what
-they were trained on ``vocabulary.json``. Nothing pickled.
+"""Model folders: ``config.json``, ``model.safetensors``, ``README.md``; ``tokenizer.json`` for models that read text,
+``vocabulary.json`` for those that know what they were trained on, ``tags.json`` for taggers. Nothing pickled.
 
-``load`` takes an alias of a shipped model, the name of a released one, a folder, or ``org/repo`` on the Hub.
+``load`` and ``load_tagger`` take an alias of a shipped model, the name of a released one, a folder, or ``org/repo`` on
+the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
+from anygrain.models.tags import TagList
 from anygrain.released import ADDRESSES, REPOSITORIES, fetch
 from anygrain.vocabulary import Vocabulary
 
@@ -23,14 +25,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from anygrain.models.psalm.network import PSALM
+    from anygrain.models.ram import RAM
     from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
+    from anygrain.tagger import Tagger
 
     Network = UniLSeg | SemanticSAM | PSALM
 
 FORMAT_VERSION = 1
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "README.md")
+_FILES = (
+    *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json", "tags.json", "trained_on.npy"),
+    "README.md",
+)
 ALIASES = {"nano": Path(__file__).parent / "weights" / "nano"}
 """Names of the models that ship in the package."""
 
@@ -43,7 +50,8 @@ def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) ->
     model: alias ("nano"), released model ("semantic-sam-swint"), folder, or "org/repo".
     device: "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
     options: ``threshold``, ``presence_threshold``, ``memory_limit``, ``bf16``, ``tile``, ``joint`` of the Segmenter.
-    Raises ValueError for an unknown name, a folder that holds no model, or weights that do not fit their config.
+    Raises ValueError for an unknown name, a folder that holds no model, a tagger, or weights that do not fit their
+    config.
     """
     from anygrain.models.layers import fold_batch_norm, use_onednn
     from anygrain.segmenter import Segmenter
@@ -52,8 +60,27 @@ def load(model: str | Path = "nano", *, device: str = "auto", **options: Any) ->
     folder = find(model)
     network = read_model(folder).to(device).requires_grad_(False)
     use_onednn(fold_batch_norm(network))
-    info = {"name": str(model), "architecture": network.architecture, "fingerprint": fingerprint(folder)}
-    return Segmenter(network, info, **options)
+    return Segmenter(network, _info(model, network, folder), **options)
+
+
+def load_tagger(model: str | Path, *, device: str = "auto", **options: Any) -> Tagger:
+    """Load a tagging model and make it ready: eval mode, fast linear layers, on ``device``.
+
+    model: folder, or "org/repo". device: as for ``load``. options: ``batch_size`` of the Tagger.
+    Raises ValueError as ``load`` does, and for a model that is no tagger.
+    """
+    from anygrain.models.layers import use_onednn
+    from anygrain.tagger import Tagger
+
+    device = pick_device(device)
+    folder = find(model)
+    network = read_tagger(folder).to(device).requires_grad_(False)
+    use_onednn(network)
+    return Tagger(network, _info(model, network, folder), **options)
+
+
+def _info(model: str | Path, network: Network | RAM, folder: Path) -> dict[str, str]:
+    return {"name": str(model), "architecture": network.architecture, "fingerprint": fingerprint(folder)}
 
 
 def pick_device(device: str) -> str:
@@ -108,14 +135,33 @@ def _download(repo: str) -> Path:
 
 
 def read_model(folder: Path) -> Network:
-    """Build the network of a model folder in eval mode on the CPU, strictly. Raises ValueError with one sentence."""
+    """Build the network of a model that segments in eval mode on the CPU, strictly.
+
+    Raises ValueError with one sentence, also for a tagger.
+    """
+    network = build(folder)
+    if not hasattr(network, "accepts"):  # no prompts
+        raise ValueError(
+            f"{folder}: a tagger ({network.architecture}) names what a photo shows and draws no masks: give a model "
+            "that segments"
+        )
+    return _fill(network, folder)
+
+
+def read_tagger(folder: Path) -> RAM:
+    """Build the network of a tagger in eval mode on the CPU, strictly. Raises ValueError with one sentence."""
+    network = build(folder)
+    if not hasattr(network, "tags"):
+        raise ValueError(f"{folder}: a model that segments ({network.architecture}), not a tagger such as ram")
+    return _fill(network, folder)
+
+
+def _fill(network: Any, folder: Path) -> Any:
+    """Give the network its weights."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder}: not a model folder, {name} is missing")
-    network, weights = build(folder), folder / "model.safetensors"
+    weights = folder / "model.safetensors"
     try:
         state = unpack(load_file(weights))  # the file, mapped into memory, is let go here
     except SafetensorError as error:
@@ -124,17 +170,20 @@ def read_model(folder: Path) -> Network:
         raise ValueError(f"{weights}: the weights cannot be unpacked: {error}") from None
     check_state(network, state, str(weights))
     network.load_state_dict(state, strict=True, assign=True)
-    if (folder / "vocabulary.json").is_file():
-        network.vocabulary = Vocabulary.read(folder / "vocabulary.json")
     return network.eval()
 
 
-def build(folder: Path) -> Network:
-    """The network that ``config.json`` describes, on the meta device (no weights), with its tokenizer."""
+def build(folder: Path) -> Any:
+    """The network that ``config.json`` describes, on the meta device (no weights), with its words: what it reads with
+    its tokenizer, knows of its vocabulary, or answers with its tags.
+    """
     import torch
 
     from anygrain.models.layers import WithoutInit
 
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: not a model folder, {name} is missing")
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -150,8 +199,24 @@ def build(folder: Path) -> Network:
     config = configs.from_dict(getattr(module, config_name), fields, where=str(path))
     with torch.device("meta"), WithoutInit():
         network = getattr(module, model_name)(config)
-    network.tokenizer = read_tokenizer(config, folder)
+    if hasattr(network, "tokenizer"):
+        network.tokenizer = read_tokenizer(config, folder)
+    if (folder / "vocabulary.json").is_file():
+        network.vocabulary = Vocabulary.read(folder / "vocabulary.json")
+    if hasattr(network, "tags"):
+        network.tags = read_tags(config, folder)
     return network
+
+
+def read_tags(config: Any, folder: Path) -> TagList:
+    """A tagger's names and thresholds, as many as its weights have rows."""
+    path = folder / "tags.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: not a complete model folder, tags.json is missing")
+    tags = TagList.read(path)
+    if len(tags.names) != config.num_tags:
+        raise ValueError(f"{path}: {len(tags.names)} tags, but the model has {config.num_tags}")
+    return tags
 
 
 def read_tokenizer(config: Any, folder: Path) -> Any:
@@ -196,7 +261,7 @@ def check_state(network: nn.Module, state: dict[str, Tensor], where: str) -> Non
         raise ValueError(f"{where}: the weights do not fit the configuration; {'; '.join(problems)}")
 
 
-def save(network: Network, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
+def save(network: Network | RAM, folder: str | Path, *, card: str, storage: Storage = "float32") -> Path:
     """Write a model folder, whole or not at all. An older model folder of that name is replaced.
 
     card: text of README.md.
@@ -205,36 +270,39 @@ def save(network: Network, folder: str | Path, *, card: str, storage: Storage = 
     Raises ValueError when the folder holds anything but a model: nothing else is ever deleted.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     with whole_folder(folder) as work:
         _write(network, work, card, storage)
     return folder
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises ValueError when saving a model as ``folder`` would replace anything but a model."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give the name of a folder for the model")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in _FILES) if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name not in _FILES]
+    if names and "model.safetensors" not in names:  # a README.md alone is somebody's own
+        others = names
     if others:
         raise ValueError(f"{folder} holds other things than a model ({others[0]}): choose a new folder")
 
 
-def _write(network: Network, folder: Path, card: str, storage: Storage) -> None:
+def _write(network: Network | RAM, folder: Path, card: str, storage: Storage) -> None:
     from safetensors.torch import save_file
 
-    values = {
-        "format_version": FORMAT_VERSION,
-        "architecture": network.architecture,
-        "model": configs.to_dict(network.config),
-    }
+    fields = configs.to_dict(network.config)
+    values = {"format_version": FORMAT_VERSION, "architecture": network.architecture, "model": fields}
     (folder / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     save_file(pack(network.state_dict(), storage), folder / "model.safetensors")
     (folder / "README.md").write_text(card, encoding="utf-8")
-    save_tokenizer = getattr(network.tokenizer, "save", None)  # CLIP's is part of the package
+    save_tokenizer = getattr(getattr(network, "tokenizer", None), "save", None)  # CLIP's is part of the package
     if save_tokenizer is not None:
         save_tokenizer(folder / "tokenizer.json")
-    if network.vocabulary is not None:
-        network.vocabulary.write(folder / "vocabulary.json")
+    for name in ("vocabulary", "tags"):
+        words = getattr(network, name, None)
+        if words is not None:
+            words.write(folder / f"{name}.json")
 
 
 def pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
@@ -280,8 +348,8 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 def fingerprint(folder: Path) -> str:
     """First 12 hex digits of the SHA-256 of all but the card: two models that answer alike share it."""
     digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors", "vocabulary.json"):
-        if name == "vocabulary.json" and not (folder / name).is_file():
+    for name in ("config.json", "model.safetensors", "vocabulary.json", "tags.json"):
+        if name in ("vocabulary.json", "tags.json") and not (folder / name).is_file():
             continue
         with open(folder / name, "rb") as file:
             while block := file.read(1 << 20):
@@ -294,7 +362,7 @@ def push(folder: str | Path, repo: str, *, private: bool = False) -> str:
     from huggingface_hub import HfApi
 
     folder = Path(folder)
-    read_model(folder)  # a folder that cannot be loaded is not uploaded
+    _fill(build(folder), folder)  # a folder that cannot be loaded is not uploaded
     api = HfApi()
     api.create_repo(repo, private=private, exist_ok=True)
     return str(api.upload_folder(folder_path=folder, repo_id=repo))

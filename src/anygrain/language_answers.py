@@ -239,7 +239,7 @@ class LanguageAnswers:
         return Prediction(
             masks=masks,
             scores=np.array(scores, np.float32),
-            present=masks.any((1, 2)),
+            present=np.asarray(masks.any((1, 2))),
             prompts=(prompt,) * len(masks),
             low_res_logits=low_res_logits.float().cpu().numpy(),
             image=embedding.image,

@@ -126,7 +126,7 @@ class PointAnswers:
         return Prediction(
             masks=masks,
             scores=ious.clip(0, 1),
-            present=masks.any((1, 2)),
+            present=np.asarray(masks.any((1, 2))),
             prompts=(prompt,) * len(groups),
             low_res_logits=logits,
             image=embedding.image,
@@ -167,7 +167,7 @@ class PointAnswers:
             return [None] * len(states)
         with self.how.arithmetic(self.model):
             scores, rows = logits_of(states, self._encode(names)).float().sigmoid().max(-1)
-        return [Category(names[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+        return [Category(str(names[row]), score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def _encode(self, names: Sequence[str]) -> Tensor:
         """Unit vectors [K, E]; each name goes through the text encoder once."""
@@ -193,6 +193,18 @@ class PointAnswers:
         names = Prompt(points=((0, 0),), categories=tuple(categories), part_categories=tuple(part_categories))
         source = _ClickedImage(self, embedding, levels, options.joint, names)
         return everything(source, options, {level: self.model.config.granularity_of(level) for level in levels})
+
+    def token_areas(self, embedding: ImageEmbedding, options: EverythingOptions) -> np.ndarray:
+        """Share of the photo inside each token's mask, for every click of the grid: float64 [N, T]."""
+        tokens = self.model.config.num_tokens
+        levels = tuple(range(1, tokens + 1))
+        source = _ClickedImage(self, embedding, levels, options.joint, Prompt(points=((0, 0),)))
+        place = np.argsort(source.tokens)  # of each token among the levels
+        areas = []
+        for _, clicked in source.click(options.grid()):
+            inside = np.concatenate([(logits > 0).mean((1, 2)) for logits in source.logits(clicked.codes)])
+            areas.append(inside.reshape(-1, tokens)[:, place])
+        return np.concatenate(areas)
 
 
 class _ClickedImage:

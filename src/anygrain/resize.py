@@ -124,7 +124,8 @@ class Resize:
                 y, x = self._weights(values)
                 above = values > threshold
                 rows, columns = _reached(above.any(1), y), _reached(above.any(0), x)
-                np.greater(_product(y[rows], values, x[columns]), np.float32(threshold), out=mask[rows, columns])
+                found = self._interpolated(values, x, rows, columns)
+                np.greater(found, np.float32(threshold), out=mask[rows, columns])
         return out
 
     def mask_back(self, mask: np.ndarray) -> np.ndarray:
@@ -166,8 +167,15 @@ class Resize:
         values = np.ascontiguousarray(values, np.float32)
         if self.kind == "letterbox":
             return warp.warp_map(values, self._warps[1], self.source)
-        y, x = self._weights(values)
-        return _product(y, values, x)
+        return self._interpolated(values, self._weights(values)[1], slice(None), slice(None))
+
+    def _interpolated(self, values: np.ndarray, x: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Some rows and columns of a map in the source's size ("fit"); x: the weights of all columns."""
+        span = values.shape[0] * self.content[0] / self.canvas[0]
+        if span > self.source[0]:  # fewer rows than the map has: each is a mean of several
+            return _product(_linear_weights(self.source[0], values.shape[0], span)[rows], values, x[columns])
+        low, share = (taps[rows] for taps in _linear_taps(self.source[0], values.shape[0], span))
+        return _lerp_rows(values, x[columns], low, share)
 
     def _weights(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How much of each row and column of a map goes into each row and column of the source ("fit")."""
@@ -202,6 +210,25 @@ def _linear_weights(length: int, count: int, span: float) -> np.ndarray:
     distance = (np.arange(length)[:, None] + 0.5) * step - (np.arange(count) + 0.5)
     weights = np.maximum(1 - np.abs(distance) / max(step, 1), 0)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _linear_taps(length: int, count: int, span: float) -> tuple[np.ndarray, np.ndarray]:
+    """``_linear_weights`` where that makes more: the first of two neighbours, int64 [length], the second's share."""
+    place = ((np.arange(length) + 0.5) * (span / length) - 0.5).clip(0, count - 1)
+    low = np.minimum(np.floor(place).astype(np.int64), max(count - 2, 0))
+    return low, (place - low).astype(np.float32)
+
+
+def _lerp_rows(values: np.ndarray, columns: np.ndarray, low: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """``values @ columns.T``, of whose rows each result is a mixture of two: half the time of a second product."""
+    import torch
+
+    first, second = torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(np.ascontiguousarray(columns))
+    wide = first @ second.T  # [h, W]
+    above, below = torch.from_numpy(low), torch.from_numpy(np.minimum(low + 1, len(values) - 1))
+    mixed = torch.lerp(wide[above], wide[below], torch.from_numpy(np.ascontiguousarray(share))[:, None])
+    return mixed.numpy()
 
 
 def _product(rows: np.ndarray, values: np.ndarray, columns: np.ndarray) -> np.ndarray:

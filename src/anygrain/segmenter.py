@@ -219,12 +219,23 @@ class Segmenter:
 
         categories, part_categories: names of objects and parts to choose from.
         """
-        if not isinstance(self._answers, PointAnswers):
-            raise ValueError(f"model '{self.info['name']}' takes no clicks, so it cannot find everything by a grid")
-        self._check_mine(embedding)
+        answers = self._clickable(embedding)
         if categories or part_categories:
             self._check_kinds(frozenset({"categories"}))
-        return self._answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
+        return answers.propose(embedding, options or EverythingOptions(), categories, part_categories)
+
+    def token_areas(self, embedding: ImageEmbedding, points_per_side: int) -> np.ndarray:
+        """What share of the photo the mask of each token covers, for a grid of clicks: float64 [N, T].
+
+        For models that take points; this is what ``anygrain calibrate-levels`` orders the levels by.
+        """
+        return self._clickable(embedding).token_areas(embedding, EverythingOptions(points_per_side=points_per_side))
+
+    def _clickable(self, embedding: ImageEmbedding) -> PointAnswers:
+        if not isinstance(self._answers, PointAnswers):
+            raise ValueError(f"model '{self.info['name']}' takes no clicks, so a grid of clicks cannot be asked of it")
+        self._check_mine(embedding)
+        return self._answers
 
     def reading(self, text: str) -> str:
         """How the model reads a text: a noun that it was never trained on stands for the nearest name that it was.
@@ -235,9 +246,22 @@ class Segmenter:
 
 
 def stack(predictions: Sequence[Prediction]) -> Prediction:
-    """Predictions of one image, one under the other."""
+    """Predictions of one image, one under the other.
+
+    What only some of them tell is filled where the others do not: no granularity, no levels, a predicted IoU that is no
+    number, no category.
+    """
     first = predictions[0]
-    ious = [p.predicted_iou for p in predictions if p.predicted_iou is not None]
+
+    def rows(name: str, nothing: Any) -> tuple[Any, ...]:
+        if not any(getattr(p, name) for p in predictions):
+            return ()
+        return tuple(row for p in predictions for row in (getattr(p, name) or [nothing] * len(p.masks)))
+
+    def ious(p: Prediction) -> np.ndarray:
+        return np.full(len(p.masks), np.nan, np.float32) if p.predicted_iou is None else p.predicted_iou
+
+    told = any(p.predicted_iou is not None for p in predictions)
     return Prediction(
         masks=np.concatenate([p.masks for p in predictions]),
         scores=np.concatenate([p.scores for p in predictions]),
@@ -247,21 +271,13 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         image=first.image,
         name=first.name,
         model=first.model,
-        granularity=tuple(word for p in predictions for word in p.granularity),
-        levels=tuple(levels for p in predictions for levels in p.levels),
-        predicted_iou=np.concatenate(ious) if ious else None,
-        categories=_column(predictions, "categories"),
-        part_categories=_column(predictions, "part_categories"),
-        things=_column(predictions, "things"),
+        granularity=rows("granularity", ""),
+        levels=rows("levels", ()),
+        predicted_iou=np.concatenate([*map(ious, predictions)]) if told else None,
+        categories=rows("categories", None),
+        part_categories=rows("part_categories", None),
+        things=rows("things", None),
     )
-
-
-def _column(predictions: Sequence[Prediction], name: str) -> tuple[Any, ...]:
-    """A field of every row, None where a prediction does not have it; empty when none has."""
-    columns = [(getattr(p, name), len(p.masks)) for p in predictions]
-    if not any(column for column, _ in columns):
-        return ()
-    return tuple(value for column, rows in columns for value in column or (None,) * rows)
 
 
 def _name(image: Any) -> str:

@@ -369,7 +369,7 @@ class Prediction:
 
     def to_regions(self) -> tuple[Region, ...]:
         """The rows that are present, as regions ready for a Sample."""
-        return tuple(self._region(row) for row in np.flatnonzero(self.present))
+        return tuple(self._region(row) for row in np.flatnonzero(self.present).tolist())
 
     def _region(self, row: int) -> Region:
         text, category = self.prompts[row].text, self.categories[row] if self.categories else None
@@ -377,7 +377,7 @@ class Prediction:
             mask=Mask.from_array(self.masks[row]),
             captions=() if text is None else (text,),
             category=None if category is None else category.name,
-            granularity=self.granularity[row] if self.granularity else None,
+            granularity=(self.granularity[row] or None) if self.granularity else None,
             score=float(self.scores[row]),
             origin={"step": "predict", **self.model},
         )
@@ -416,9 +416,9 @@ class Prediction:
 
     def _facts(self, row: int) -> dict[str, Any]:
         facts: dict[str, Any] = {}
-        if self.levels:
+        if self.levels and self.levels[row]:
             facts |= {"granularity": self.granularity[row], "levels": list(self.levels[row])}
-        if self.predicted_iou is not None:
+        if self.predicted_iou is not None and not np.isnan(self.predicted_iou[row]):
             facts["predicted_iou"] = round(float(self.predicted_iou[row]), 4)
         for kind, table in (("category", self.categories), ("part_category", self.part_categories)):
             if table and (found := table[row]) is not None:

@@ -26,6 +26,9 @@ class ByteTokenizer:
 
     seg = 258
 
+    def words(self) -> list[str]:
+        return []
+
     def encode(self, text: str) -> list[int]:
         special = {"<|endoftext|>": 256, "[SEG]": self.seg}
         pieces = re.split(r"(<\|endoftext\|>|\[SEG\])", text)

@@ -14,7 +14,7 @@ import torch
 from psalm_golden import ByteTokenizer, golden, official_state, pixels_of, tiny_config
 from test_psalm_tiny import CONFIG, NAMES
 
-from anygrain.models.convert import translate
+from anygrain.models.convert import official_name
 from anygrain.models.psalm.convert import NAMES as RULES
 from anygrain.models.psalm.convert import psalm
 from anygrain.models.psalm.loss import LossConfig, Target, segmentation_losses, text_loss
@@ -79,7 +79,7 @@ def check_gradients(model, arrays):
     """Every gradient of the golden, and that no other parameter has one."""
     ours = defaultdict(list)
     for name, parameter in model.named_parameters():
-        ours[translate(name, RULES)].append(parameter.grad)
+        ours[official_name(name, RULES)].append(parameter.grad)
     checked = 0
     for name, expected in arrays.items():
         kind, _, key = name.partition(".")

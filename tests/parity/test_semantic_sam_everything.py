@@ -7,9 +7,12 @@ import pytest
 import semsam_fill
 import semsam_formulas
 import torch
-from semsam_official import error, golden, tiny_segmenter
+from semsam_official import error, golden, pixels_of, prompts, tiny_network, tiny_segmenter
 
+from anygrain.eval.click_tasks import middle
+from anygrain.eval.metrics import overlap
 from anygrain.everything import Clicked, EverythingOptions, clean, everything, extent
+from anygrain.resize import Resize
 from anygrain.types import Prompt
 
 ARRAYS, META = golden("amg")
@@ -140,3 +143,29 @@ def ious_by_level(prediction):
 def test_the_golden_file_is_read_whole():
     assert torch.is_inference_mode_enabled() is False
     assert {name.split(".")[0] for name in ARRAYS} == {"all", "lv36", "nofilter", "tiny", "pred", "eval"}
+
+
+def test_the_clicks_of_the_evaluation():
+    arrays, _ = golden("criterion")
+    masks = semsam_formulas.gt_masks(64, 80)
+    masks = [*masks, masks[0] & ~masks[4], masks[3] & ~masks[1]]
+    found = np.array([middle(mask) for mask in masks])
+    np.testing.assert_array_equal(found, arrays["center_click_xy"])
+
+
+def test_the_evaluation_on_the_tiny_network():
+    """One click in the middle of each mask, a box of 6 pixels; the IoU of the surest and of the best of six masks."""
+    network = tiny_network()
+    truths = semsam_formulas.gt_masks(96, 96)
+    clicks = np.array([middle(mask) for mask in truths]) / 96
+    boxes = np.concatenate([clicks, np.full_like(clicks, 6 / 96)], 1).tolist()
+    with torch.no_grad():
+        features = network.encode_image(pixels_of(network, 96, 96, 0.75))
+        (layer,) = network.decode(features, prompts(boxes))
+        logits = network.mask_logits(layer.mask_embeds.flatten(0, 1), features[0])
+    masks = Resize(source=(96, 96), canvas=(96, 96), content=(96, 96), kind="fit").masks_back(logits.numpy(), 0.0)
+    pairs = zip(masks.reshape(8, 6, 96, 96), truths, strict=True)
+    ious = np.array([[overlap(mask, truth.astype(np.uint8)).iou for mask in six] for six, truth in pairs])
+    surest = layer.predicted_iou.argmax(1).numpy()
+    assert error(ious[np.arange(8), surest], ARRAYS["eval.max_iou"]) < 1e-5
+    assert error(ious.max(1), ARRAYS["eval.oracle_iou"]) < 1e-5

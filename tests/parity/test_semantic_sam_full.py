@@ -1,6 +1,7 @@
 """The released Swin-T network at full size against the official code's numbers, with synthetic weights."""
 
 import gc
+from functools import cache
 
 import numpy as np
 import pytest
@@ -37,24 +38,29 @@ def network():
     gc.collect()
 
 
-@pytest.fixture(scope="module", params=IMAGES)
-def encoded(network, request):
-    """Name of the image, all its maps, features."""
-    pyramid, refined = [], []
-    hooks = [network.image_encoder.register_forward_hook(lambda m, i, output: pyramid.extend(output))]
-    hooks += [network.pixel_decoder.register_forward_hook(lambda m, i, output: refined.extend(output.levels))]
-    with torch.inference_mode():
-        features = network.encode_image(pixels_of(network, *IMAGES[request.param]))
-    for hook in hooks:
-        hook.remove()
-    maps = {f"res{k}": level for k, level in enumerate(pyramid, 2)} | {
-        f"mem{k}": level for k, level in enumerate(refined)
-    }
-    return request.param, maps | {"mask_features": features[0]}, features
+@pytest.fixture(scope="module")
+def encode(network):
+    """Name of an image -> all its maps, and its features; each is encoded once."""
+
+    @cache
+    def encoded(name):
+        pyramid, refined = [], []
+        hooks = [network.image_encoder.register_forward_hook(lambda m, i, output: pyramid.extend(output))]
+        hooks += [network.pixel_decoder.register_forward_hook(lambda m, i, output: refined.extend(output.levels))]
+        with torch.inference_mode():
+            features = network.encode_image(pixels_of(network, *IMAGES[name]))
+        for hook in hooks:
+            hook.remove()
+        maps = {f"res{k}": level for k, level in enumerate(pyramid, 2)} | {"mask_features": features[0]}
+        return maps | {f"mem{k}": level for k, level in enumerate(refined)}, features
+
+    yield encoded
+    encoded.cache_clear()
 
 
-def test_features(encoded):
-    name, maps, _ = encoded
+@pytest.mark.parametrize("name", IMAGES)
+def test_features(encode, name):
+    maps, _ = encode(name)
     errors = {}
     for key, (channel, row, column) in STEPS.items():
         if f"{name}.{key}" in ARRAYS:
@@ -69,10 +75,8 @@ def test_features(encoded):
 
 
 @pytest.mark.parametrize("run", META["runs"])
-def test_runs_at_all_layers(network, encoded, run):
-    name, _, features = encoded
-    if name != "A":
-        pytest.skip("the goldens hold runs of image A")
+def test_runs_at_all_layers(network, encode, run):
+    _, features = encode("A")
     asked = META["runs"][run]
     with torch.inference_mode():
         question = prompts(asked["prompts"], asked["pb"])
@@ -93,8 +97,9 @@ def test_runs_at_all_layers(network, encoded, run):
     assert {key: value for key, value in errors.items() if value > limits[key]} == {}
 
 
-def test_the_demo(network, encoded):
-    name, _, features = encoded
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_demo(network, encode, name):
+    _, features = encode(name)
     height, width, _ = IMAGES[name]
     canvas = (-(-height // 32) * 32, -(-width // 32) * 32)
     resize = Resize(source=(height, width), canvas=canvas, content=(height, width), kind="fit")

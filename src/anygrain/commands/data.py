@@ -1,4 +1,4 @@
-"""``anygrain data build|verify|show``: shards."""
+"""``anygrain data build|convert|verify|ledger|show``: shards."""
 
 from __future__ import annotations
 
@@ -43,6 +43,43 @@ def build_shards(arguments: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Turn a public data set in its official form into shards: OUT/SPLIT/NAME/000000.tar, each with an index beside it.
+
+    Every shard is checked at the end, and only then takes its place. A conversion that was interrupted goes on where
+    it stopped when the same command is given again. docs/datasets.md says which names there are, and for each where to
+    get it, how its folder looks, and its licence.
+
+    examples:
+      anygrain data convert refcoco refer/data shards --split testA
+      anygrain data convert ade20k_150 downloads shards --split val
+    """
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """The data set, for instance refcoco, refcocog_umd, ade20k_150, davis2017."""
+    root: Annotated[Positional[Path], arg(metavar="ROOT")]
+    """Its folder, as it is unpacked."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder of the shards."""
+    split: str = "train"
+    """Which part, as the data set calls it: train, val, testA ..."""
+    limit: int | None = None
+    """Take only the first samples."""
+
+
+def convert_dataset(arguments: Sequence[str]) -> int:
+    """``anygrain data convert``."""
+    options = parse(ConvertOptions, "data convert", arguments)
+    from anygrain.data.convert import convert
+
+    out = options.out / options.split / options.name
+    done = convert(options.name, options.root, out, options.split, limit=options.limit)
+    earlier = f" ({done.resumed} of them before)" if done.resumed else ""
+    print(f"{options.name} {options.split}: {done.samples} samples{earlier}, {done.regions} regions, checked -> {out}")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
     """Check shards: index, checksums, images, masks and ids. Prints one sentence a problem.
 
@@ -64,6 +101,34 @@ def verify_shards(arguments: Sequence[str]) -> int:
     problems = verify(options.folder)
     print("\n".join(problems) or f"{options.folder}: whole")
     return 1 if problems else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerOptions:
+    """Record in a model folder which images the model was trained on, so that evaluations can tell what it has seen.
+
+    Hashes of the image files and of their public names are added to MODEL/trained_on.npy.
+
+    example:
+      anygrain data ledger runs/mine/model --shards shards/train --shards shards/pretrain
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """The model folder."""
+    shards: Annotated[Many, arg(metavar="DIR")] = ()
+    """A folder with shards in it, at any depth, once for each."""
+
+
+def ledger(arguments: Sequence[str]) -> int:
+    """``anygrain data ledger``."""
+    options = parse(LedgerOptions, "data ledger", arguments)
+    if not options.shards:
+        raise ValueError("name the shards that the model was trained on: --shards DIR, once for each folder")
+    from anygrain.data.ledger import NAME, add_to_ledger
+
+    added, total = add_to_ledger(options.shards, options.model)
+    print(f"{added} hashes of files and names added, {total} in all -> {options.model / NAME}")
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)

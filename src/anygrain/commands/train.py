@@ -16,7 +16,6 @@ import tyro
 from tyro.conf import Positional, arg
 
 from anygrain import __version__, markdown
-from anygrain.commands.convert import check_model_folder
 from anygrain.commands.parse import MARKERS
 from anygrain.recipes import RECIPES
 
@@ -65,7 +64,7 @@ def train(arguments: Sequence[str]) -> int:
     from anygrain.train.trainer import Trainer
 
     hub.pick_device(config.device)
-    check_model_folder(options.out / "model")
+    hub.check_replaceable(options.out / "model")
     model = _start_model(options, config)
     trainer = Trainer(config, model, options.out, evaluate=_evaluator(options))
     step = trainer.train()

@@ -9,8 +9,9 @@ from collections.abc import Collection
 WILD = (
     *("elephant", "zebra", "giraffe", "bear", "kangaroo", "crocodile", "flamingo", "panda", "dolphin"),
     *("crab", "crayfish", "beaver", "emu", "dragonfly", "butterfly", "ant"),
+    *("lion", "tiger", "wolf", "fox", "deer", "monkey", "rhinoceros"),
 )
-FARM = ("cow", "sheep")
+FARM = ("cow", "sheep", "goat", "pig")
 PETS = ("cat", "dog", "horse")
 FOOD = ("pizza", "hot dog", "donut", "cake", "sandwich", "broccoli", "carrot", "ice cream", "banana")
 INDOOR = (
@@ -25,8 +26,11 @@ _ALIKE = (
     {"car", "truck", "bus", "van", "train", "vehicle"},
     {"bicycle", "motorcycle", "motorbike", "bicyclist", "skateboard"},
     {"airplane", "boat", "kite", "bird", "train", "ferry", "schooner", "ketch"},
-    {"cat", "dog", "bear", "panda", "beaver", "teddy bear"},
-    {"horse", "cow", "sheep", "zebra", "giraffe", "elephant", "kangaroo", "emu"},
+    {"cat", "teddy bear", "panda", "monkey"},
+    {  # on four legs: a zebra is found on any of them by a model that was not told otherwise
+        *("cat", "dog", "bear", "panda", "beaver", "horse", "cow", "sheep", "goat", "pig", "zebra", "giraffe"),
+        *("elephant", "kangaroo", "lion", "tiger", "wolf", "fox", "deer", "monkey", "rhinoceros"),
+    },
     {"bird", "flamingo", "emu", "butterfly", "dragonfly"},
     {"crab", "crayfish", "ant", "crocodile", "dolphin", "fish"},
     {"couch", "chair", "bed", "bench", "dining table", "toilet"},

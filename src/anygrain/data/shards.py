@@ -35,12 +35,13 @@ def write_shards(samples: Iterable[Sample], folder: str | Path, samples_per_shar
     holds anything but shards.
     """
     folder = Path(folder)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     with whole_folder(folder) as work:
         return _write_all(samples, work, samples_per_shard)
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises FileExistsError when a folder holds anything but shards."""
     if folder.exists() and (
         not folder.is_dir() or any(not p.name.endswith((".tar", ".index.npy")) for p in folder.iterdir())
     ):
@@ -48,14 +49,24 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write_all(samples: Iterable[Sample], work: Path, samples_per_shard: int) -> int:
+    keys: set[str] = set()
+    append_shards(samples, work, samples_per_shard, keys)
+    return len(keys)
+
+
+def append_shards(
+    samples: Iterable[Sample], work: Path, samples_per_shard: int, keys: set[str], first: int = 0
+) -> None:
+    """Write shards number ``first`` and on straight into a folder; a tar without its index is not finished.
+
+    keys: those of the samples written before; those of these join them. Raises as `write_shards`.
+    """
     if samples_per_shard < 1:
         raise ValueError(f"samples_per_shard is {samples_per_shard}; give at least 1")
-    keys: set[str] = set()
     stream = iter(samples)
-    for number, first in enumerate(stream):
-        shard = chain([first], islice(stream, samples_per_shard - 1))
+    for number, sample in enumerate(stream, start=first):
+        shard = chain([sample], islice(stream, samples_per_shard - 1))
         _write_shard(shard, work / f"{number:06d}.tar", keys)
-    return len(keys)
 
 
 def _write_shard(samples: Iterator[Sample], path: Path, keys: set[str]) -> None:

@@ -307,7 +307,10 @@ SOURCES: Mapping[str, Source] = {
     "coco_people": Source(read=read_coco_people),
     "coco_person": Source(read=read_coco_person),
     "coco_person_car_airplane": Source(read=read_person_car_airplane),
-    "davis": Source(read=lambda root, split: read_video(root / "davis" / split, source="davis")),
+    "davis": Source(
+        read=lambda root, split: read_video(root / "davis" / split, source="davis"),
+        lacks=(*absent.WILD, "sheep", "pig", "cat", *absent.FOOD, *absent.INDOOR, "airplane", "train", "bus"),
+    ),
     "facade": replace(_coco("facade", exhaustive=FACADE), lacks=_STREET, complete=True, whole="building"),
     "faces": replace(
         _semantic("faces", exhaustive=("skin", "hair", "eyes", "nose", "mouth"), granularity="part"),
@@ -321,7 +324,7 @@ SOURCES: Mapping[str, Source] = {
     "hoi": Source(read=sources_language.read_hoi),
     "horses": Source(
         read=read_horses,
-        lacks=("elephant", "zebra", "giraffe", "kangaroo", "panda", "cat", *absent.FOOD, *absent.INDOOR, "airplane"),
+        lacks=(*absent.WILD, "goat", "pig", "cat", *absent.FOOD, *absent.INDOOR, "airplane"),
     ),
     "labelmefacade": replace(_semantic("labelmefacade"), lacks=_STREET, complete=True, whole="building"),
     "pets": Source(

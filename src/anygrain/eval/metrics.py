@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from anygrain.data.transforms import IGNORE
+from anygrain.eval.exact import UNIT, share
 from anygrain.eval.reliability import Reliability
-
-_UNIT = 1 << 48  # an IoU is summed as a multiple of 1 / _UNIT: sums of floats would depend on their order
 
 
 class Overlap(NamedTuple):
@@ -82,9 +81,9 @@ class PromptIoU:
 
     def update(self, pair: Overlap) -> None:
         """Count one prompt."""
-        share = pair.intersection * _UNIT // pair.union if pair.union else _UNIT
+        iou = share(pair.intersection, pair.union) if pair.union else UNIT
         over_half = 2 * pair.intersection >= pair.union
-        self.merge(PromptIoU(1, share, pair.intersection, pair.union, int(over_half)))
+        self.merge(PromptIoU(1, iou, pair.intersection, pair.union, int(over_half)))
 
     def merge(self, other: PromptIoU) -> None:
         """Take in what another one counted."""
@@ -99,7 +98,7 @@ class PromptIoU:
         if not self.prompts:
             return {}
         return {
-            "iou": self.total / (_UNIT * self.prompts),
+            "iou": self.total / (UNIT * self.prompts),
             "overall_iou": Overlap(self.intersection, self.union).iou,
             "over_half": self.over_half / self.prompts,
             "prompts": self.prompts,

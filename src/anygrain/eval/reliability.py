@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from anygrain.eval.exact import UNIT
+
 BINS = 10
-_UNIT = 1 << 48  # a score is summed as a multiple of 1 / _UNIT: parts merge to the last bit
 
 
 def _zeros() -> list[int]:
@@ -28,7 +29,7 @@ class Reliability:
         place = min(int(score * BINS), BINS - 1)
         self.prompts[place] += 1
         self.there[place] += there
-        self.scores[place] += int(score * _UNIT)
+        self.scores[place] += int(score * UNIT)
 
     def merge(self, other: Reliability) -> None:
         """Take in what another one counted."""
@@ -42,7 +43,7 @@ class Reliability:
                 "low": place / BINS,
                 "high": (place + 1) / BINS,
                 "prompts": count,
-                "score": self.scores[place] / (_UNIT * count),
+                "score": self.scores[place] / (UNIT * count),
                 "there": self.there[place] / count,
             }
             for place, count in enumerate(self.prompts)

@@ -61,11 +61,11 @@ def evaluate(
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     protocols = all_protocols() if figures else {}
     sources = {}
-    with _progress(sum(len(spread(len(ShardReader(folder)), limit)) for folder in folders)) as bar:
+    with progress(sum(len(spread(len(ShardReader(folder)), limit)) for folder in folders)) as bar:
         for folder in folders:
             bar.set_description(Path(folder).name)
             meter = Meter(gallery=Gallery(overlays if out is not None else 0))
-            for photo in _photos(folder, limit):
+            for photo in photos_of(folder, limit):
                 ask(segmenter, photo, [meter, *protocols.values()])
                 bar.update()
             sources[Path(folder).name] = SourceReport.of(meter.scores, meter.gallery)
@@ -102,7 +102,7 @@ def evaluate_training(model: UniLSeg, data: str | Path, limit_per_source: int = 
     scores = {}
     for folder in find_sources(data):
         meter = Meter()
-        for photo in _photos(folder, limit_per_source):
+        for photo in photos_of(folder, limit_per_source):
             ask(segmenter, photo, [meter])
         scores[Path(folder).name] = meter.scores
     figures = {name: source.compute() for name, source in scores.items()}
@@ -134,7 +134,7 @@ class Meter:
         self.gallery.offer(photo.sample, question, prediction, labels, pair)
 
 
-def _photos(folder: str | Path, limit: int | None) -> Iterator[Photo]:
+def photos_of(folder: str | Path, limit: int | None) -> Iterator[Photo]:
     """``limit`` evenly spaced photos of a source, a few of them marked as sampled."""
     reader = ShardReader(folder)
     numbers = spread(len(reader), limit)
@@ -173,7 +173,8 @@ def _check_writable(out: Path) -> None:
         raise PermissionError(f"cannot write into {out}: name another folder for the report")
 
 
-def _progress(photos: int) -> Any:
+def progress(photos: int) -> Any:
+    """A bar that counts photos."""
     from tqdm import tqdm
 
     return tqdm(total=photos, unit="photo", file=sys.stderr, disable=None)

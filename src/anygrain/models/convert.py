@@ -8,29 +8,38 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anygrain.models.clip_text import CLIPTextConfig
 from anygrain.models.swin import SwinConfig
 from anygrain.models.unilseg import UniLSeg, UniLSegConfig
 
 Shapes = dict[str, tuple[int, ...]]
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 # Our name -> the official one; every rule is tried, in this order.
-UNILSEG_NAMES: list[Rule] = [
-    # image encoder; theirs counts a merging with the stage before it, ours with the stage after it
-    (r"^image_encoder\.stages\.(\d)\.merge", lambda m: f"backbone_visual.layers.{int(m[1]) - 1}.downsample"),
-    (r"^image_encoder\.stages", "backbone_visual.layers"),
-    (r"^image_encoder\.patch_embed", "backbone_visual.patch_embed.proj"),
-    (r"^image_encoder\.patch_norm", "backbone_visual.patch_embed.norm"),
+Names = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+
+
+def swin_names(theirs: str) -> Names:
+    """Rules for a Swin of Microsoft's code, called ``theirs`` there and ``image_encoder`` here, but for its norms."""
+    return [
+        # theirs counts a merging with the stage before it, ours with the stage after it
+        (r"^image_encoder\.stages\.(\d)\.merge", lambda m: f"{theirs}.layers.{int(m[1]) - 1}.downsample"),
+        (r"^image_encoder\.stages", f"{theirs}.layers"),
+        (r"^image_encoder\.patch_embed", f"{theirs}.patch_embed.proj"),
+        (r"^image_encoder\.patch_norm", f"{theirs}.patch_embed.norm"),
+        (rf"^({theirs}.*)\.fc", r"\1.mlp.fc"),
+        (r"attn\.bias_table$", "attn.relative_position_bias_table"),
+    ]
+
+
+UNILSEG_NAMES: Names = [
+    *swin_names("backbone_visual"),
     (r"^image_encoder\.norms\.", "backbone_visual.norm"),
-    (r"^(backbone_visual.*)\.fc", r"\1.mlp.fc"),
-    (r"attn\.bias_table$", "attn.relative_position_bias_table"),
     # text encoder
     (r"^text_encoder\.blocks\.(\d+)\.(qkv\.|proj\.)", r"backbone.transformer.resblocks.\1.attn.\2"),
     (r"^text_encoder\.blocks\.(\d+)\.norm", r"backbone.transformer.resblocks.\1.ln_"),
@@ -57,16 +66,16 @@ UNILSEG_NAMES: list[Rule] = [
 ]
 
 
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """Tensors under ``state_dict`` of a released ``.pth`` file, without the ``module.`` that DataParallel adds.
+def read_official(path: str | Path, under: str = "state_dict") -> dict[str, Tensor]:
+    """Tensors under the key ``under`` of a released ``.pth`` file, without the ``module.`` that DataParallel adds.
 
     Never runs code from the file; tensors stay on disk until they are used, where the format allows it.
     Raises OSError when the file cannot be opened, ValueError when it is no such checkpoint.
     """
     checkpoint = load_checkpoint(Path(path))
-    tensors = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
+    tensors = checkpoint.get(under) if isinstance(checkpoint, Mapping) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path} holds no tensors under 'state_dict': give an official checkpoint as it was published")
+        raise ValueError(f"{path} holds no tensors under '{under}': give an official checkpoint as it was published")
     if all(key.startswith("module.") for key in tensors):
         return {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     return dict(tensors)
@@ -106,14 +115,14 @@ def unilseg(
     config = config or UniLSegConfig.released()
     check_keys(state_dict, unilseg_keys(config), where)
     check_index_tables(state_dict, _towers(config)[0].window_size, where)
-    tensors = {ours: state_dict[_official(ours)] for ours in _shapes(config)}
+    tensors = {ours: state_dict[official_name(ours, UNILSEG_NAMES)] for ours in _shapes(config)}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def unilseg_keys(config: UniLSegConfig) -> Shapes:
     """Every key of the released file, without ``module.``, with its shape: those we use and those that are dead."""
     swin, clip = _towers(config)
-    used = {_official(name): shape for name, shape in _shapes(config).items()}
+    used = {official_name(name, UNILSEG_NAMES): shape for name, shape in _shapes(config).items()}
     tokens = swin.window_size**2
     tables = {
         key.replace("relative_position_bias_table", "relative_position_index"): (tokens, tokens)
@@ -131,20 +140,20 @@ def _towers(config: UniLSegConfig) -> tuple[SwinConfig, CLIPTextConfig]:
 
 
 def _shapes(config: UniLSegConfig) -> Shapes:
-    """Every key of ours with its shape."""
     with torch.device("meta"):  # no memory, no random numbers
-        return {name: tuple(tensor.shape) for name, tensor in UniLSeg(config).state_dict().items()}
+        return shapes_of(UniLSeg(config))
 
 
-def translate(name: str, rules: Sequence[Rule]) -> str:
-    """A name after all rules: each a pattern and what takes its place."""
+def shapes_of(network: nn.Module) -> Shapes:
+    """Every key of ours with its shape."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def official_name(name: str, rules: Names) -> str:
+    """Our key by its official name."""
     for ours, theirs in rules:
         name = re.sub(ours, theirs, name)
     return name
-
-
-def _official(name: str) -> str:
-    return translate(name, UNILSEG_NAMES)
 
 
 def _clip_visual_keys(embed_dim: int) -> Shapes:

@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from anygrain.models.clip_text import CLIPTextConfig
-from anygrain.models.convert import Rule, Shapes, check_index_tables, check_keys, load_checkpoint, translate
+from anygrain.models.convert import (
+    Names,
+    Shapes,
+    check_index_tables,
+    check_keys,
+    load_checkpoint,
+    official_name,
+    shapes_of,
+    swin_names,
+)
 from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
 from anygrain.models.swin import SwinConfig
 
 _HEAD = "sem_seg_head.predictor"
 
 # Our name -> the official one; every rule is tried, in this order.
-NAMES: list[Rule] = [
-    (r"^image_encoder\.stages\.(\d)\.merge", lambda m: f"backbone.layers.{int(m[1]) - 1}.downsample"),
-    (r"^image_encoder\.stages", "backbone.layers"),
-    (r"^image_encoder\.patch_embed", "backbone.patch_embed.proj"),
-    (r"^image_encoder\.patch_norm", "backbone.patch_embed.norm"),
+NAMES: Names = [
+    *swin_names("backbone"),
     (r"^image_encoder\.norms\.", "backbone.norm"),
-    (r"^(backbone.*)\.fc", r"\1.mlp.fc"),
-    (r"attn\.bias_table$", "attn.relative_position_bias_table"),
     # pixel decoder
     (r"^pixel_decoder\.layers", "sem_seg_head.pixel_decoder.transformer.encoder.layers"),
     (r"^pixel_decoder\.level_embed", "sem_seg_head.pixel_decoder.transformer.level_embed"),
@@ -101,12 +105,12 @@ def semantic_sam(
     differing = [copy for copy, key in tied_keys(config).items() if not torch.equal(state_dict[copy], state_dict[key])]
     if differing:
         raise ValueError(f"{where}: {differing[0]} differs from the parameter that it must be a copy of")
-    return {ours: state_dict[translate(ours, NAMES)].float() for ours in _shapes(config)}
+    return {ours: state_dict[official_name(ours, NAMES)].float() for ours in _shapes(config)}
 
 
 def semantic_sam_keys(config: SemanticSAMConfig) -> Shapes:
     """Every key of an official file with its shape: those we use, copies, index tables and those that are dead."""
-    used = {translate(name, NAMES): shape for name, shape in _shapes(config).items()}
+    used = {official_name(name, NAMES): shape for name, shape in _shapes(config).items()}
     tokens = _swin(config).window_size ** 2
     tables = {
         key.replace("relative_position_bias_table", "relative_position_index"): (tokens, tokens)
@@ -142,4 +146,4 @@ def _swin(config: SemanticSAMConfig) -> SwinConfig:
 
 def _shapes(config: SemanticSAMConfig) -> Shapes:
     with torch.device("meta"):  # no memory, no random numbers
-        return {name: tuple(tensor.shape) for name, tensor in SemanticSAM(config).state_dict().items()}
+        return shapes_of(SemanticSAM(config))

@@ -1,4 +1,4 @@
-"""Blocks that at least two networks use: sine tables, attention, convolution + norm, feed-forward.
+"""Blocks that at least two networks use: normalised pixels, sine tables, attention, convolution + norm, feed-forward.
 
 Shapes: B batch, L tokens, C channels, H W map size.
 """
@@ -6,14 +6,23 @@ Shapes: B batch, L tokens, C channels, H W map size.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
+
+
+def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
+    """uint8 [B, H, W, 3] -> (x / 255 - mean) / std of each channel, float32 [B, 3, H, W] on ``device``."""
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255.0
+    centre, spread = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
+    return (pixels - centre) / spread
 
 
 def map_size(feature_map: Tensor) -> tuple[int, int]:

@@ -14,6 +14,7 @@ S places of all memory levels together, H W map at stride 4. Boxes are (cx, cy, 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -176,6 +177,10 @@ class DecoderLayer(nn.Module):
         self.ffn = FeedForward(dim, config.ffn_dim)
         self.norm3 = nn.LayerNorm(dim)
 
+    def project_value(self, memory: Tensor) -> Tensor:
+        """Memory [B, S, C] as this layer looks it up [B, S, C]."""
+        return self.cross_attn.project_value(memory)
+
     def forward(
         self,
         tokens: Tensor,
@@ -219,8 +224,8 @@ class SemanticSAM(nn.Module):
         self.box_head = MLP(dim, dim, 4, 3)
         self.mask_head = MLP(dim, dim, config.pixel_decoder.mask_dim, 3)
         self.iou_head = MLP(dim, dim, 1, 3)
-        nn.init.zeros_(self.box_head.layers[-1].weight)
-        nn.init.zeros_(self.box_head.layers[-1].bias)
+        for parameter in self.box_head.layers[-1].parameters():  # at first the reference stays where the prompt is
+            nn.init.zeros_(parameter)
         self.text_encoder: CLIPText | Bert | None = None
         if text is not None:
             self.text_encoder = CLIPText(text) if isinstance(text, CLIPTextConfig) else Bert(text)
@@ -230,6 +235,10 @@ class SemanticSAM(nn.Module):
             self.logit_scale = nn.Parameter(torch.ones(()))
             for projection in (self.object_projection, self.part_projection):
                 nn.init.trunc_normal_(projection, std=0.02)
+
+    @property
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     @property
     def accepts(self) -> frozenset[str]:
@@ -280,8 +289,7 @@ class SemanticSAM(nn.Module):
         if self.config.pixel_decoder.order == "fine_to_coarse":
             levels = levels[::-1]
         memory = torch.cat([to_tokens(level) for level in levels], 1)
-        values = torch.stack([layer.cross_attn.project_value(memory) for layer in self.layers], 1)
-        return mask_features, values
+        return mask_features, torch.stack([layer.project_value(memory) for layer in self._layers], 1)
 
     def memory_sizes(self, mask_features: Tensor) -> list[Size]:
         """(H, W) of the memory's levels from coarse to fine: each is half of the next, rounded up."""
@@ -303,6 +311,8 @@ class SemanticSAM(nn.Module):
             same time; all must be of one image. By default only the tokens of a prompt look at each other, as in the
             official training and evaluation.
         """
+        if joint and len(prompts.image_index.unique()) > 1:
+            raise ValueError("prompts that see each other must be of one image: decode one image after the other")
         mask_features, values = features
         sizes = self.memory_sizes(mask_features)
         tokens = self.content.weight[0] + self.prompt_types(prompts.types)  # [N, C]
@@ -310,10 +320,10 @@ class SemanticSAM(nn.Module):
         reference = inverse_sigmoid(prompts.boxes).sigmoid()[:, None].expand(-1, self.config.num_tokens, -1)
         attached = reference  # the same numbers, with the gradient to the layer before
         outputs = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._layers):
             positions = self.position_head(self._sine_box(reference))
             tokens = layer(tokens, positions, reference, values[:, number], sizes, prompts.image_index, joint)
-            last = number == len(self.layers) - 1
+            last = number == self.config.num_layers - 1
             if all_layers or last:
                 outputs.append(self._predict(tokens, attached))
             if not last:
@@ -340,6 +350,11 @@ class SemanticSAM(nn.Module):
     def mask_logits(self, mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
         """Mask embeddings [M, mask_dim] of one image, pixel embeddings [1, mask_dim, H, W] -> [M, H, W]."""
         return torch.einsum("mc,chw->mhw", mask_embeds.float(), mask_features[0].float())
+
+    def probabilities(self, logits: Tensor, resize: Resize) -> np.ndarray:
+        """Mask logits [N, h, w] -> float32 [N, H, W] in the photograph's own size, enlarged in one step."""
+        maps = resize.maps_back(logits.float().cpu().numpy())
+        return torch.from_numpy(maps).sigmoid_().numpy()
 
     def clicks(self, points: np.ndarray, resize: Resize) -> tuple[Tensor, Tensor]:
         """Clicks (x, y) [N, 2] in pixels of the photo -> boxes [N, 4] and types [N] for ``Prompts``."""
@@ -375,7 +390,10 @@ class SemanticSAM(nn.Module):
         return unit(sentence)
 
     def encode_names(self, names: Sequence[str]) -> Tensor:
-        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it."""
+        """K names -> unit vectors [K, E], each the mean over the sentences of ``templates`` that say it.
+
+        Warns, naming what was cut, when a name by itself is longer than ``word_len`` tokens.
+        """
         from anygrain.models.templates import TEMPLATES
 
         if self.tokenizer is None:
@@ -383,6 +401,9 @@ class SemanticSAM(nn.Module):
         templates = TEMPLATES if self.config.templates else ("{}",)
         rows = []
         for name in names:  # one at a time: 81 sentences are a batch of their own
+            if rest := self.tokenizer.cut(f"{name}.", self.config.word_len):
+                length = self.config.word_len
+                warnings.warn(f"'{name}' is longer than the model's {length} tokens; ignored: '{rest}'", stacklevel=2)
             texts = [template.format(name) for template in templates]
             ids = self.tokenizer(texts, self.config.word_len).to(self.device)
             rows.append(self.encode_tokens(ids).mean(0))

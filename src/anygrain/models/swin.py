@@ -2,6 +2,7 @@
 
 Paper: Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows (arXiv 2103.14030), in the
 form dense prediction uses: any image size, every odd block shifted whatever the size of the map, each level normed.
+``SwinConfig`` also says the form of image classification: see ``shift_single_window`` and ``out_levels``.
 
 Shapes: B batch, C channels, H W map size (``Hp Wp`` padded to whole windows), M window side, N = M*M tokens of a
 window, K windows of an image, h heads. Maps inside are channels-last, [B, H, W, C].
@@ -37,6 +38,10 @@ class SwinConfig:
     """Hidden width of a block's MLP over its channels."""
     drop_path: float = 0.2
     """Probability of skipping the last block in training; it grows linearly from 0 at the first."""
+    shift_single_window: bool = True
+    """Whether odd blocks shift also where the whole map is one window; as published for classification they do not."""
+    out_levels: tuple[int, ...] = (1, 2, 3, 4)
+    """The levels that are normed and given out, in ascending order."""
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
@@ -61,7 +66,7 @@ class SwinConfig:
 
 
 class Swin(nn.Module):
-    """The encoder. ``forward`` gives four maps, each after its own norm, at strides 4, 8, 16 and 32 (patch size 4)."""
+    """The encoder. ``forward`` gives maps, each after its own norm, at strides 4, 8, 16 and 32 (patch size 4)."""
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
@@ -70,18 +75,25 @@ class Swin(nn.Module):
         self.patch_norm = nn.LayerNorm(config.embed_dim)
         drops = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
         self.stages = nn.ModuleList(Stage(config, level, drops[level].tolist()) for level in range(4))
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in config.channels)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(channels) if level in config.out_levels else nn.Identity()
+            for level, channels in enumerate(config.channels, 1)
+        )
         self.apply(_init_weights)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Encode pixels [B, 3, H, W] of any size as four maps [B, C_k, H_k, W_k]; sizes round up at every level."""
+        """Encode pixels [B, 3, H, W] of any size as a map [B, C_k, H_k, W_k] for each of ``out_levels``.
+
+        Sizes round up at every level.
+        """
         patch = self.config.patch_size
         pixels = F.pad(pixels, (0, -pixels.shape[3] % patch, 0, -pixels.shape[2] % patch))
         x = self.patch_norm(self.patch_embed(pixels).permute(0, 2, 3, 1))  # [B, H_1, W_1, C_1]
         maps = []
-        for stage, norm in zip(self.stages, self.norms, strict=True):
+        for level, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True), 1):
             x = stage(x)  # goes on without the level's norm
-            maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
+            if level in self.config.out_levels:
+                maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
         return tuple(maps)
 
 
@@ -90,14 +102,16 @@ class Stage(nn.Module):
 
     def __init__(self, config: SwinConfig, level: int, drops: list[float]) -> None:
         super().__init__()
-        self.window = config.window_size
+        self.window, self.shift_single_window = config.window_size, config.shift_single_window
         self.merge = PatchMerging(config.channels[level - 1]) if level else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, level, shifted=i % 2 == 1, drop=drop) for i, drop in enumerate(drops))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H/2, W/2, 2C] (sizes rounded up); the first stage keeps the shape."""
         x = self.merge(x)
-        wall = shift_mask(x.shape[1], x.shape[2], self.window, x)  # the same for all shifted blocks of the stage
+        wall = None
+        if self.shift_single_window or max(x.shape[1:3]) > self.window:
+            wall = shift_mask(x.shape[1], x.shape[2], self.window, x)  # the same for all shifted blocks of the stage
         for block in self.blocks:
             x = block(x, wall)
         return x
@@ -135,13 +149,13 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(channels, int(channels * config.mlp_ratio))
         self.fc2 = nn.Linear(int(channels * config.mlp_ratio), channels)
 
-    def forward(self, x: Tensor, wall: Tensor) -> Tensor:
-        """Map [B, H, W, C] and the stage's ``shift_mask`` -> [B, H, W, C]."""
+    def forward(self, x: Tensor, wall: Tensor | None) -> Tensor:
+        """Map [B, H, W, C] and the stage's ``shift_mask``, None where nothing is shifted -> [B, H, W, C]."""
         x = x + self._drop_path(self._attend(self.norm1(x), wall))
         return x + self._drop_path(self.fc2(F.gelu(self.fc1(self.norm2(x)))))
 
-    def _attend(self, x: Tensor, wall: Tensor) -> Tensor:
-        size, window, shift = x.shape, self.window, self.shift
+    def _attend(self, x: Tensor, wall: Tensor | None) -> Tensor:
+        size, window, shift = x.shape, self.window, 0 if wall is None else self.shift
         # Padding comes after the norm and is not masked: its tokens are keys like any other.
         x = F.pad(x, (0, 0, 0, -size[2] % window, 0, -size[1] % window))
         padded = x.shape

@@ -34,6 +34,7 @@ from anygrain.models.layers import (
     FeedForward,
     conv_bn_relu,
     map_size,
+    normalise,
     resize_map,
     sine_1d,
     sine_2d,
@@ -285,9 +286,7 @@ class UniLSeg(nn.Module):
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] -> pixels float32 [B, 3, H, W] on the model's device."""
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255.0
-        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.config.mean, self.config.std))
-        return (pixels - mean) / std
+        return normalise(images, self.config.mean, self.config.std, self.device)
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """pixels [B, 3, H, W] -> four maps [B, C_k, H_k, W_k] at strides 4, 8, 16, 32."""
@@ -339,7 +338,7 @@ class UniLSeg(nn.Module):
             presence = self.presence_head(queries[-1], pixel_embedding, logits[-1])
         return DecoderOutput(logits[-1], presence, tuple(logits[:-1]))
 
-    def bytes_per_prompt(self, features: tuple[Tensor, ...]) -> int:
+    def bytes_per_prompt(self, features: Sequence[Tensor]) -> int:
         """What decoding one more prompt takes at most: eight maps at the widest level (measured)."""
         sizes = zip(features, self.config.level_dims, strict=True)
         return 4 * 8 * max(width * feature_map.shape[-2] * feature_map.shape[-1] for feature_map, width in sizes)

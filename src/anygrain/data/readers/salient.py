@@ -21,6 +21,7 @@ def read_salient(
     source: str,
     names: Collection[str] | None = None,
     foreground: int | None = None,
+    least: int = 128,
     ignore: Collection[int] = (),
     category: Callable[[str], str | None] | str | None = None,
     exhaustive: Collection[str] = (),
@@ -28,7 +29,8 @@ def read_salient(
 ) -> Iterator[Sample]:
     """One Sample a mask (or a name of ``names``), sorted, with the caption "the most salient object".
 
-    foreground: the object's pixel value; None takes every value of at least 128, as 0/255 masks with soft edges mean.
+    foreground: the object's pixel value; None takes every value of at least ``least``, as 0/255 masks with soft
+    edges mean.
     ignore: values that are neither object nor background. category: a name, or a function from the file's name to one.
     single: every mask is one thing, not several of a name.
     An object without a pixel gives a Sample without its region. Raises FileNotFoundError or ValueError naming the file.
@@ -41,7 +43,7 @@ def read_salient(
         size = image_size(image)
         index = read_index_mask(mask, size)
         unsure = np.isin(index, list(ignore))
-        inside = (index >= 128) & ~unsure if foreground is None else index == foreground
+        inside = (index >= least) & ~unsure if foreground is None else index == foreground
         regions = []
         if inside.any():
             called = category(name) if callable(category) else category

@@ -20,7 +20,7 @@ from anygrain.models.psalm.config import PSALMConfig
 from anygrain.models.psalm.network import PSALM
 
 # Our name -> the official one; every rule is tried, in this order.
-NAMES: list[convert.Rule] = [
+NAMES: convert.Names = [
     # image encoder; theirs counts a merging with the stage before it, ours with the stage after it
     (r"^image_encoder\.stages\.(\d)\.merge", lambda m: f"model.vision_tower.layers.{int(m[1]) - 1}.downsample"),
     (r"^image_encoder\.stages", "model.vision_tower.layers"),
@@ -88,7 +88,7 @@ def psalm(
     convert.check_index_tables(known, config.image_encoder.window_size, where)
     _check_statistics(known, where)
     heads = config.language.num_heads
-    tensors = {ours: _third(known[convert.translate(ours, NAMES)], ours, heads) for ours in _shapes(config)}
+    tensors = {ours: _third(known[convert.official_name(ours, NAMES)], ours, heads) for ours in _shapes(config)}
     converted = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     return converted, sorted(set(state_dict) - set(expected))
 
@@ -98,7 +98,7 @@ def psalm_keys(config: PSALMConfig) -> convert.Shapes:
     keys: convert.Shapes = {}
     for name, shape in _shapes(config).items():
         fused = re.search(r"self_attn\.[qkv]_proj", name) and name.startswith("language.")
-        keys[convert.translate(name, NAMES)] = (3 * shape[0], *shape[1:]) if fused else shape
+        keys[convert.official_name(name, NAMES)] = (3 * shape[0], *shape[1:]) if fused else shape
     tokens = config.image_encoder.window_size**2
     tables = {
         key.replace("relative_position_bias_table", "relative_position_index"): (tokens, tokens)
@@ -156,7 +156,7 @@ def _shapes(config: PSALMConfig) -> convert.Shapes:
     from anygrain.models.layers import WithoutInit
 
     with torch.device("meta"), WithoutInit():
-        return {name: tuple(tensor.shape) for name, tensor in PSALM(config).state_dict().items()}
+        return convert.shapes_of(PSALM(config))
 
 
 def _third(tensor: Tensor, name: str, heads: int) -> Tensor:

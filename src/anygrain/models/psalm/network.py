@@ -117,7 +117,8 @@ class PSALM(nn.Module):
         mask_features, maps, tokens = self.look(pixels)
         start = self.start()
         ids = torch.tensor(start, device=self.device).expand(len(tokens), -1)
-        return Features(mask_features, *maps, tokens, self.language.read(self._embed(ids, tokens, [])))
+        prefix = self.language.read(self._embed(ids, tokens, []))
+        return Features(mask_features, maps[0], maps[1], maps[2], tokens, prefix)
 
     def look(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """pixels [B, 3, S, S] -> mask_features, three maps from coarse to fine, tokens [B, P, D]. One Swin pass."""

@@ -35,6 +35,10 @@ class PhiTokenizer(Protocol):
         """Ids of a text, nothing added; ``[SEG]`` and ``<|endoftext|>`` in it are one token each."""
         ...
 
+    def words(self) -> list[str]:
+        """Whole words of the vocabulary, of three letters and more."""
+        ...
+
 
 @dataclass(frozen=True)
 class Question:

@@ -67,6 +67,11 @@ class BPETokenizer:
         """Ids of a text, nothing added; ``[SEG]`` and ``<|endoftext|>`` in it are one token each."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def words(self) -> list[str]:
+        """Whole words of the vocabulary, of three letters and more."""
+        pieces = (token.removeprefix("\u0120") for token in self.tokenizer.get_vocab() if token.startswith("\u0120"))
+        return sorted(word for word in pieces if len(word) >= 3 and word.isalpha())
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
         self.tokenizer.save(str(path))
