@@ -22,6 +22,7 @@ commands:
   everything            find everything in photos, at any granularity, from a grid of clicks
   convert unilseg       turn an official UniLSeg checkpoint into a model folder
   convert semantic-sam  the same for Semantic-SAM
+  convert psalm         the same for PSALM's released folder
   convert ram           turn the official RAM checkpoint, a tagger, into a model folder
   convert average       make one model of several
   data build            turn downloaded data sets into shards

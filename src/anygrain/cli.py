@@ -11,6 +11,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "everything": everything.everything,
     "convert unilseg": convert.unilseg,
     "convert semantic-sam": convert.semantic_sam,
+    "convert psalm": convert.psalm,
     "convert ram": convert.ram,
     "convert average": convert.average,
     "data build": data.build_shards,

@@ -18,19 +18,20 @@ from anygrain import config as configs
 from anygrain.files import whole_folder
 from anygrain.models import MODELS
 from anygrain.models.tags import TagList
-from anygrain.released import ADDRESSES, fetch
+from anygrain.released import ADDRESSES, REPOSITORIES, fetch
 from anygrain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from anygrain.models.psalm.network import PSALM
     from anygrain.models.ram import RAM
     from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
     from anygrain.segmenter import Segmenter
     from anygrain.tagger import Tagger
 
-    Network = UniLSeg | SemanticSAM
+    Network = UniLSeg | SemanticSAM | PSALM
 
 FORMAT_VERSION = 1
 _FILES = (
@@ -103,7 +104,7 @@ def find(model: str | Path) -> Path:
         if not folder.is_dir():
             raise ValueError(f"the shipped model '{model}' is missing from this installation ({folder}); install again")
         return folder
-    if str(model) in ADDRESSES:
+    if str(model) in ADDRESSES | REPOSITORIES:
         return fetch(str(model))
     if Path(model).is_dir():
         return Path(model)
@@ -113,7 +114,7 @@ def find(model: str | Path) -> Path:
         return _download(model)
     raise ValueError(
         f"unknown model '{model}': not a folder; shipped models: {', '.join(ALIASES)}; downloaded on "
-        f"first use: {', '.join(ADDRESSES)}; or give org/repo"
+        f"first use: {', '.join(ADDRESSES | REPOSITORIES)}; or give org/repo"
     )
 
 
@@ -219,9 +220,13 @@ def read_tags(config: Any, folder: Path) -> TagList:
 
 
 def read_tokenizer(config: Any, folder: Path) -> Any:
-    """CLIP's tokenizer is part of the package; a BERT encoder brings its ``tokenizer.json``; None without text."""
+    """CLIP's tokenizer is part of the package; BERT and Phi bring their ``tokenizer.json``; None without text."""
     from anygrain.models.clip_text import CLIPTextConfig
 
+    if hasattr(config, "language"):
+        from anygrain.models.psalm.tokenizer import BPETokenizer
+
+        return BPETokenizer.read(folder / "tokenizer.json")
     if config.text_encoder is None:
         return None
     if isinstance(config.text_encoder, CLIPTextConfig):

@@ -13,6 +13,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ ADDRESSES = {
     "semantic-sam-swinl": _SEMANTIC_SAM + "swinl_only_sam_many2many.pth",
 }
 """Names for ``--model`` and where the released files are."""
+REPOSITORIES = {"psalm": "EnmingZhang/PSALM"}
+"""The same for models released as a repository on the Hugging Face Hub."""
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30  # seconds without a byte
@@ -43,6 +46,8 @@ def fetch(name: str) -> Path:
     folder = home() / "models" / name
     if (folder / "config.json").is_file():
         return folder
+    if name in REPOSITORIES:
+        return convert_psalm(_snapshot(name), folder, source=REPOSITORIES[name])
     url = ADDRESSES[name]
     file = home() / "downloads" / url.rsplit("/", 1)[1]
     if not file.is_file():
@@ -58,6 +63,23 @@ def fetch(name: str) -> Path:
     convert_semantic_sam(file, folder, source=url)
     file.unlink()
     return folder
+
+
+def _snapshot(name: str) -> Path:
+    """All files of a repository, in the Hub's own cache, which goes on where a download was interrupted."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo = REPOSITORIES[name]
+    try:
+        return Path(snapshot_download(repo))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"model '{name}' is downloaded on first use, but {repo} cannot be reached on the Hugging Face Hub "
+            f"({reason}): connect to the network, or bring the folder from elsewhere and run `anygrain convert psalm "
+            "FOLDER OUT`"
+        ) from None
 
 
 def download(url: str, path: Path) -> None:
@@ -170,5 +192,39 @@ def convert_semantic_sam(
         f"# Semantic-SAM, official weights\n\nConverted from `{source or checkpoint.name}` with anygrain "
         f"{__version__}; the numbers are those of the official file. Paper: arXiv 2307.04767. Ask its authors for "
         "the terms.\n"
+    )
+    return hub.save(network, folder, card=card, storage=storage)
+
+
+def convert_psalm(official: Path, folder: Path, *, storage: Storage = "float32", source: str | None = None) -> Path:
+    """Turn the released PSALM folder into a model folder. Raises ValueError or OSError with one sentence.
+
+    Warns, naming them, of tensors that the official code does not define and that are left aside.
+    """
+    import torch
+
+    from anygrain import hub
+    from anygrain.models.layers import WithoutInit
+    from anygrain.models.psalm import convert
+    from anygrain.models.psalm.network import PSALM
+    from anygrain.models.psalm.tokenizer import BPETokenizer
+
+    if not official.is_dir():
+        raise ValueError(f"{official} is not a folder: give the released PSALM with all its files")
+    tensors = convert.read_released(official)
+    config = convert.released_config(tensors)
+    weights, unknown = convert.psalm(tensors, config, where=str(official))
+    with torch.device("meta"), WithoutInit():
+        network = PSALM(config, BPETokenizer.of_released(official))
+    network.load_state_dict(weights, assign=True)
+    if unknown:
+        names = ", ".join(unknown)
+        warnings.warn(
+            f"{official}: {len(unknown)} tensors that PSALM's code does not define are left aside: {names}",
+            stacklevel=2,
+        )
+    card = (
+        f"# PSALM, official weights\n\nConverted from `{source or official.name}` with anygrain {__version__}; the "
+        "numbers are those of the official files. Paper: arXiv 2403.14598. Ask its authors for the terms.\n"
     )
     return hub.save(network, folder, card=card, storage=storage)

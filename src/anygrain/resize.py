@@ -27,13 +27,14 @@ class Resize:
     canvas: (h, w) of the model's input.
     content: (h, w) that the picture takes inside the canvas ("letterbox": rounded, it may end between two pixels).
     kind: "letterbox" = centred in a square, cubic, OpenCV's arithmetic to the bit, CLIP's mean colour around;
-        "fit" = at the top left, antialiased, zeros (black) to the right and below.
+        "fit" = at the top left, antialiased, zeros (black) to the right and below; "corner" = at the top left of a
+        square, Pillow's bilinear filter, grey (128) to the right and below, masks by their nearest pixel.
     """
 
     source: Size
     canvas: Size
     content: Size
-    kind: Literal["letterbox", "fit"]
+    kind: Literal["letterbox", "fit", "corner"]
 
     @classmethod
     def letterbox(cls, source: Size, length: int) -> Resize:
@@ -51,6 +52,14 @@ class Resize:
         content = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
         height, width = (-(-side // multiple) * multiple for side in content)
         return cls(source=source, canvas=(height, width), content=content, kind="fit")
+
+    @classmethod
+    def corner(cls, source: Size, length: int) -> Resize:
+        """PSALM's preparation: the long side becomes ``length``, in a square of that side."""
+        _check_lengths(source, length)
+        scale = length / max(source)
+        content = (max(1, int(source[0] * scale + 0.5)), max(1, int(source[1] * scale + 0.5)))
+        return cls(source=source, canvas=(length, length), content=content, kind="corner")
 
     @classmethod
     def short(cls, source: Size, short_side: int, longest: int, multiple: int = 32) -> Resize:
@@ -76,7 +85,10 @@ class Resize:
         if self.kind == "letterbox":
             return warp.warp_image(np.asarray(image), self._warps[0], self.canvas, LETTERBOX_BORDER)
         picture = image if isinstance(image, Image.Image) else Image.fromarray(np.ascontiguousarray(image))
-        return self._pad(picture.resize((self.content[1], self.content[0]), Image.Resampling.BICUBIC))
+        size = (self.content[1], self.content[0])
+        if self.kind == "corner":
+            return self._pad(picture.resize(size, Image.Resampling.BILINEAR), 128)
+        return self._pad(picture.resize(size, Image.Resampling.BICUBIC))
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """Bool [H, W] of the source -> bool [h, w] of the canvas, False in the padding."""
@@ -85,13 +97,15 @@ class Resize:
         if self.kind == "letterbox":
             return warp.warp_image(grey[..., None], self._warps[0], self.canvas, (0,))[..., 0] >= 128
         size = (self.content[1], self.content[0])
-        return self._pad(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR)) >= 128
+        how = Image.Resampling.NEAREST if self.kind == "corner" else Image.Resampling.BILINEAR
+        return self._pad(Image.fromarray(grey).resize(size, how)) >= 128
 
     def maps_back(self, maps: np.ndarray) -> np.ndarray:
         """Float32 [N, h, w] over the whole canvas -> float32 [N, H, W] of the source, the padding cut off.
 
-        "fit" takes maps of any resolution and interpolates linearly; "letterbox" takes the canvas' own and is cubic, so
-        that values may overshoot. One map of the result takes 4 bytes a pixel: for masks, ``masks_back`` needs less.
+        "fit" and "corner" take maps of any resolution and interpolate linearly; "letterbox" takes the canvas' own and
+        is cubic, so that values may overshoot. One map of the result takes 4 bytes a pixel: for masks, ``masks_back``
+        needs less.
         """
         self._check_maps(maps)
         out = np.empty((len(maps), *self.source), np.float32)
@@ -143,7 +157,7 @@ class Resize:
     @property
     def _points_map(self) -> tuple[np.ndarray, np.ndarray]:
         """(x, y) scale and shift of continuous positions."""
-        if self.kind == "fit":
+        if self.kind != "letterbox":
             return np.divide(self.content, self.source)[::-1], np.zeros(2)
         there = self._warps[0]  # speaks of pixel centres at whole numbers, half a pixel from ours
         scale = np.array([there.scale_x, there.scale_y])
@@ -169,9 +183,9 @@ class Resize:
         y, x = (_linear_weights(*sizes) for sizes in zip(self.source, values.shape, spans, strict=True))
         return y, x
 
-    def _pad(self, picture: Image.Image) -> np.ndarray:
+    def _pad(self, picture: Image.Image, value: int = 0) -> np.ndarray:
         array = np.asarray(picture)
-        out = np.zeros((*self.canvas, *array.shape[2:]), np.uint8)
+        out = np.full((*self.canvas, *array.shape[2:]), value, np.uint8)
         out[: self.content[0], : self.content[1]] = array
         return out
 

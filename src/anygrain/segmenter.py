@@ -13,20 +13,23 @@ import numpy as np
 from anygrain.everything import EverythingOptions, Proposal
 from anygrain.images import open_image
 from anygrain.inference import Answering
+from anygrain.language_answers import LanguageAnswers
 from anygrain.point_answers import PointAnswers
 from anygrain.text_answers import TextAnswers
 from anygrain.tiles import Tile, TileOption, layout, most_tiles
-from anygrain.types import Box, ImageEmbedding, Prediction, Prompt, Region
+from anygrain.types import Box, ImageEmbedding, Prediction, Prompt, Region, Task
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from anygrain.models.psalm.network import PSALM
     from anygrain.models.semantic_sam import SemanticSAM
     from anygrain.models.unilseg import UniLSeg
 
-_ANSWERS: dict[str, Callable[[Any, Answering], TextAnswers | PointAnswers]] = {
+_ANSWERS: dict[str, Callable[[Any, Answering], TextAnswers | PointAnswers | LanguageAnswers]] = {
     "unilseg": TextAnswers,
     "semantic_sam": PointAnswers,
+    "psalm": LanguageAnswers,
 }
 
 
@@ -49,7 +52,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: UniLSeg | SemanticSAM,
+        model: UniLSeg | SemanticSAM | PSALM,
         info: Mapping[str, str],
         *,
         threshold: float | None = None,
@@ -169,8 +172,10 @@ class Segmenter:
         granularity: str | int | None = None,
         categories: Sequence[str] = (),
         part_categories: Sequence[str] = (),
+        task: Task = "panoptic",
     ) -> Prediction:
-        """Segment one image by phrases, one row of the prediction for each, or by clicks and a box on one thing.
+        """Segment one image by phrases, one row of the prediction for each, by clicks and a box on one thing, or by
+        categories alone, a row for each segment or instance.
 
         The other fields are those of a ``Prompt``; what is clicked gives a row for each granularity asked for.
         """
@@ -187,6 +192,8 @@ class Segmenter:
                     part_categories=tuple(part_categories),
                 )
             )
+        elif categories:
+            prompts.append(Prompt(categories=tuple(categories), task=task))
         if not prompts:
             raise ValueError("no text given: say what to segment, for instance 'the red car', or give a click or a box")
         (embedding,) = self.embed([image])
@@ -269,6 +276,7 @@ def stack(predictions: Sequence[Prediction]) -> Prediction:
         predicted_iou=np.concatenate([*map(ious, predictions)]) if told else None,
         categories=rows("categories", None),
         part_categories=rows("part_categories", None),
+        things=rows("things", None),
     )
 
 

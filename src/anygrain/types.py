@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
+Task = Literal["panoptic", "semantic", "instance"]
 
 
 def _coco() -> Any:
@@ -186,6 +187,13 @@ class Prompt:
     mask: a rough mask in the original image's size.
     granularity: "part", "object", "scene", "all" or a Semantic-SAM level 1..6; None leaves it to the model.
     categories, part_categories: names of objects and of parts to choose from.
+    scribble: a stroke over the thing, through points ``(x, y)``.
+    regions: several prompts of points, a scribble, a box or a mask that are one question; a row of the answer for each.
+    reference: the embedding of another image, in which points, scribble, box, mask or regions lie: what looks like it.
+    task: of categories without clicks: "panoptic" (each pixel once, things apart), "semantic" (each pixel once, things
+        of a category together) or "instance" (things only, which may overlap).
+    things: whether each of categories is a thing, which can be counted; by default ``anygrain.categories`` says so.
+    any_order: tell the model the categories in alphabetical order, so that theirs here does not matter.
     """
 
     text: str | None = None
@@ -196,6 +204,12 @@ class Prompt:
     granularity: str | int | None = None
     categories: tuple[str, ...] = ()
     part_categories: tuple[str, ...] = ()
+    scribble: tuple[tuple[float, float], ...] = ()
+    regions: tuple[Prompt, ...] = ()
+    reference: ImageEmbedding | None = None
+    task: Task = "panoptic"
+    things: tuple[bool, ...] = ()
+    any_order: bool = False
 
     def __post_init__(self):
         if self.text is not None and not self.text.strip():
@@ -205,8 +219,12 @@ class Prompt:
         if unknown := [label for label in self.point_labels if label not in (0, 1)]:
             raise ValueError(f"a point's label is 1 (foreground) or 0 (background), got {unknown[0]!r}")
         if not self.kinds:
-            raise ValueError("a prompt needs text, points, a box or a mask")
-        for point in self.points:
+            raise ValueError("a prompt needs text, points, a box or a mask, or categories")
+        if self.task not in get_args(Task):
+            raise ValueError(f"there is no task '{self.task}' for categories: give {', '.join(get_args(Task))}")
+        if self.things and len(self.things) != len(self.categories):
+            raise ValueError(f"{len(self.categories)} categories but 'things' tells of {len(self.things)}")
+        for point in (*self.points, *self.scribble):
             if len(point) != 2 or not all(math.isfinite(value) for value in point):
                 raise ValueError(f"a point is two finite numbers x, y, got {_numbers(point)}")
         if self.box is not None:
@@ -223,15 +241,25 @@ class Prompt:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Which of "text", "points", "box", "mask" and "categories" (of objects or of parts) are given."""
+        """Which of "text", "points", "scribble", "box", "mask", "regions", "categories" (also of parts) are given."""
         given = {"text": self.text is not None, "points": bool(self.points), "box": self.box is not None}
         given |= {"mask": self.mask is not None, "categories": bool(self.categories or self.part_categories)}
+        given |= {"scribble": bool(self.scribble), "regions": bool(self.regions)}
         return frozenset(name for name, there in given.items() if there)
 
     def check_fits(self, size: Size) -> None:
-        """Raise ValueError when a point or the whole box lies outside an image of ``size``."""
-        height, width = size
-        for x, y in self.points:
+        """Raise ValueError when a point or the whole box lies outside an image of ``size``, or a mask has another.
+
+        Where there is a ``reference``, its size counts.
+        """
+        height, width = size = size if self.reference is None else self.reference.resize.source
+        for region in self.regions:
+            region.check_fits(size)
+        if self.mask is not None and self.mask.size != size:
+            raise ValueError(
+                f"the mask is {self.mask.size[1]} x {self.mask.size[0]} pixels, the photo {width} x {height}"
+            )
+        for x, y in (*self.points, *self.scribble):
             if not (0 <= x <= width and 0 <= y <= height):
                 raise ValueError(f"the point {_numbers((x, y))} lies outside the photo of {width} x {height} pixels")
         if self.box is not None:
@@ -247,6 +275,16 @@ class Prompt:
             record |= {"points": [list(point) for point in self.points], "point_labels": list(labels)}
         if self.box is not None:
             record["box"] = list(self.box)
+        if self.scribble:
+            record["scribble"] = [list(point) for point in self.scribble]
+        if self.mask is not None:
+            record["mask"] = self.mask.to_coco()
+        if self.regions:
+            record["regions"] = [region.to_json() for region in self.regions]
+        if self.reference is not None:
+            record["reference"] = self.reference.name
+        if self.categories and self.kinds == {"categories"}:
+            record |= {"categories": len(self.categories), "task": self.task}
         return record
 
 
@@ -296,6 +334,7 @@ class Prediction:
     levels: the same more finely, levels from large (1) to small; several where their masks were one and the same.
     predicted_iou: float32 [N], what the model expects the mask's IoU to be, not limited to 0..1; None without levels.
     categories, part_categories: the name of each row's object and part, where names were given to choose from.
+    things: whether each row's category is a thing, where the image was divided among categories.
     """
 
     masks: np.ndarray
@@ -311,6 +350,12 @@ class Prediction:
     predicted_iou: np.ndarray | None = None
     categories: tuple[Category | None, ...] = ()
     part_categories: tuple[Category | None, ...] = ()
+    things: tuple[bool | None, ...] = ()
+
+    @property
+    def segment_ids(self) -> np.ndarray:
+        """int32 [N]: 1, 2, ... for the rows that are present, 0 for the others; the ids of a panoptic map."""
+        return np.where(self.present, np.cumsum(self.present), 0).astype(np.int32)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -378,6 +423,8 @@ class Prediction:
         for kind, table in (("category", self.categories), ("part_category", self.part_categories)):
             if table and (found := table[row]) is not None:
                 facts |= {kind: found.name, f"{kind}_score": round(found.score, 4)}
+        if self.things and self.things[row] is not None:
+            facts |= {"is_thing": self.things[row], "segment_id": int(self.segment_ids[row])}
         return facts
 
     def overlay(self) -> Image.Image:

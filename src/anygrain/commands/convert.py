@@ -169,6 +169,37 @@ def semantic_sam(arguments: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PSALMOptions:
+    """Turn the released PSALM, the folder of its files as it was published, into a model folder.
+
+    All 935 tensors of the official code are checked: a missing one, or one of another shape, is named. Tensors of other
+    experiments that the shards hold too are named and left aside. `--model psalm` does all of it by itself.
+
+    examples:
+      hf download EnmingZhang/PSALM --local-dir PSALM
+      anygrain convert psalm PSALM models/psalm
+      anygrain segment street.jpg --model models/psalm --categories coco
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """The released folder: shards with their index, vocab.json, merges.txt and added_tokens.json."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make; an older model folder of that name is replaced."""
+    storage: Literal["float32", "float16"] = "float32"
+    """float32 keeps every bit, float16 halves the file."""
+
+
+def psalm(arguments: Sequence[str]) -> int:
+    """``anygrain convert psalm``."""
+    options = parse(PSALMOptions, "convert psalm", arguments)
+    from anygrain import hub, released
+
+    hub.check_replaceable(options.out)
+    print(released.convert_psalm(options.folder, options.out, storage=options.storage))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AverageOptions:
     """Make one model of several: each of its weights is the mean of theirs.
 

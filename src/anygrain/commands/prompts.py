@@ -46,6 +46,19 @@ def click_prompts(
     return prompts
 
 
+def scribble_prompts(scribbles: Sequence[str]) -> list[Prompt]:
+    """Prompts of ``--scribble``. Raises ValueError with one sentence for bad ones."""
+    from anygrain.types import Prompt
+
+    prompts = []
+    for text in scribbles:
+        points = tuple((x, y) for x, y in (_numbers(word, (2,), "--scribble", "X,Y") for word in text.split()))
+        if not points:
+            raise ValueError("--scribble is empty: give the points of a stroke, for instance '300,180 320,200'")
+        prompts.append(Prompt(scribble=points))
+    return prompts
+
+
 def read_names(text: str | None, option: str) -> tuple[str, ...]:
     """Names between commas, each once. Raises ValueError when there is none."""
     if text is None:

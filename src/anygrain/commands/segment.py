@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """Find what phrases mean, or what clicks and boxes are on, in photos and videos.
+    """Find what phrases mean, or what clicks and boxes are on, in photos and videos; or divide them among categories.
 
-    Phrases are for models of text (nano), clicks and boxes for Semantic-SAM. A click or a box gives a mask for each
-    granularity asked for, each with the IoU that the model expects of it; masks that are the same are one.
+    Phrases are for models of text (nano, PSALM), clicks and boxes for Semantic-SAM and PSALM, categories for PSALM. A
+    click or a box gives Semantic-SAM a mask for each granularity asked for, each with the IoU that the model expects
+    of it; masks that are the same are one.
+
+    With --categories, photos also get NAME.panoptic.png and NAME.panoptic.json, in COCO's form, where masks do not
+    overlap (--task panoptic or semantic).
 
     For each photo: NAME.overlay.png, the masks drawn on it, and NAME.json, the masks as COCO run-length code.
     For each video: NAME.overlay.mp4, and NAME.jsonl, one line a frame (extra: pip install 'anygrain[video]').
@@ -46,6 +50,7 @@ class SegmentOptions:
       anygrain segment street.jpg -t "all windows" --json - > windows.json
       anygrain segment --requests requests.jsonl --out results.jsonl
       anygrain segment street.jpg --model semantic-sam-swint --point 310,200 --box 10,10,200,180 --granularity part
+      anygrain segment street.jpg --model psalm --categories coco --task panoptic
       anygrain segment holiday.mp4 -t "the dog"
       anygrain segment frames/ --as-video -t "the dog"
     """
@@ -61,8 +66,16 @@ class SegmentOptions:
     """A box around a thing: left, top, right, bottom in pixels of the photo; once for each thing."""
     granularity: Annotated[str, arg(metavar="all|part|object|scene|1..6")] = "all"
     """Which masks of a click or box: all, in words, or a level from 1 (large) to 6 (small)."""
-    categories: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="")] = None
-    """Names to choose from for what was clicked, "person,dog", for models of clicks that have a text encoder."""
+    categories: Annotated[str | None, arg(metavar="LIST|FILE|NAMES", help_behavior_hint="")] = None
+    """Names to divide the photo among: coco, coco80, ade20k, cityscapes, pascal20, pascal_context59,
+    pascal_context459, a file with a name a line, or "person,dog"; beside a click names to choose from for it, for
+    models of clicks that have a text encoder."""
+    task: Literal["panoptic", "semantic", "instance"] = "panoptic"
+    """Each pixel once, things apart; each pixel once, things of a category together; or things only."""
+    any_order: bool = False
+    """Tell the model the categories in alphabetical order, so that theirs in the list does not matter."""
+    scribble: Annotated[Many, arg(metavar="X,Y X,Y ...")] = ()
+    """A stroke over a thing, "300,180 320,200 330,240"; once for each thing."""
     part_categories: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="")] = None
     """The same for parts: "head,leg"."""
     requests: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -121,10 +134,19 @@ def segment(arguments: Sequence[str]) -> int:
 
 
 def _prompts(options: SegmentOptions) -> list[Prompt]:
-    from anygrain.commands.prompts import click_prompts
+    from anygrain.categories import categories
+    from anygrain.commands.prompts import click_prompts, scribble_prompts
     from anygrain.types import Prompt
 
-    clicks = click_prompts(options.point, options.box, options.granularity, options.categories, options.part_categories)
+    clicked = bool(options.point or options.box)
+    names = options.categories if clicked else None
+    clicks = click_prompts(options.point, options.box, options.granularity, names, options.part_categories)
+    clicks += scribble_prompts(options.scribble)
+    if options.categories is not None and not clicked:
+        listed = categories(options.categories)
+        clicks.append(
+            Prompt(categories=listed.names, things=listed.things, task=options.task, any_order=options.any_order)
+        )
     if not options.text and not clicks:
         raise ValueError("no text given: say what to segment, for instance -t 'the red car', or --point or --box")
     for text in options.text:
@@ -185,6 +207,11 @@ def _segment_one(
     lines = LineFile(None) if options.json else None
     if not is_video(path) and not path.is_dir():
         record = write_photo(segmenter, path, prompts, out, name)
+        if out and options.categories and prompts[-1].kinds == {"categories"} and options.task != "instance":
+            from anygrain.categories import categories
+            from anygrain.panoptic import write_panoptic
+
+            write_panoptic(record, out, name, categories(options.categories).id_of)
         if lines:
             lines.write(record)
         else:

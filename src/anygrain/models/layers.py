@@ -119,10 +119,12 @@ class Attention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Attention of q [B, Lq, C] over k and v [B, Lk, C] -> [B, Lq, C].
 
-        allowed: bool [B, Lk], False for keys that must not be looked at.
+        k and v of batch 1 serve every row of q, and are projected once.
+        allowed: bool [B, Lk] or [B, Lq, Lk], False for keys that must not be looked at.
         """
         q, k, v = (self._split(self.project(tokens, third)) for third, tokens in enumerate((q, k, v)))
-        mask = None if allowed is None else allowed[:, None, None, :]
+        k, v = (part.expand(q.shape[0], -1, -1, -1) for part in (k, v))
+        mask = None if allowed is None else (allowed[:, None] if allowed.ndim == 3 else allowed[:, None, None, :])
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 

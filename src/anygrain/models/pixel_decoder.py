@@ -35,6 +35,7 @@ class PixelDecoderConfig:
     extra_level: also a level of stride 64, made of res5 by a convolution.
     order: in which the levels stand: "fine_to_coarse" (Semantic-SAM) or "coarse_to_fine" (PSALM, Mask2Former).
     top_down_bias: whether the two convolutions that join stride 4 have biases (PSALM's have).
+    lateral_relu: whether ReLU follows the first of them too (in PSALM it does).
     """
 
     hidden_dim: int = 256
@@ -46,6 +47,7 @@ class PixelDecoderConfig:
     extra_level: bool = True
     order: Literal["fine_to_coarse", "coarse_to_fine"] = "fine_to_coarse"
     top_down_bias: bool = False
+    lateral_relu: bool = False
 
     @property
     def num_levels(self) -> int:
@@ -55,7 +57,7 @@ class PixelDecoderConfig:
     @classmethod
     def psalm(cls) -> PixelDecoderConfig:
         """PSALM's form (official ``pixel_decoder``): res5, res4, res3, feed-forward of 1024."""
-        return cls(ffn_dim=1024, extra_level=False, order="coarse_to_fine", top_down_bias=True)
+        return cls(ffn_dim=1024, extra_level=False, order="coarse_to_fine", top_down_bias=True, lateral_relu=True)
 
 
 class PixelFeatures(NamedTuple):
@@ -101,6 +103,8 @@ class PixelDecoder(nn.Module):
         levels = tuple(to_map(part, size) for part, size in zip(parts, sizes, strict=True))
         finest = levels[0] if self.config.order == "fine_to_coarse" else levels[-1]
         lateral = self.lateral(pyramid[0])
+        if self.config.lateral_relu:
+            lateral = F.relu(lateral)
         joined = F.relu(self.output(lateral + resize_map(finest, map_size(lateral))))
         return PixelFeatures(self.mask_features(joined), levels)
 
