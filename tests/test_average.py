@@ -32,10 +32,10 @@ def states(models):
 
 
 def test_every_weight_is_the_mean(models):
-    found = average(models).state_dict()
+    found, given = average(models).state_dict(), states(models)
     for key, value in found.items():
-        wanted = torch.stack([state[key].double() for state in states(models)]).mean(0)
-        assert value.dtype == states(models[:1])[0][key].dtype
+        wanted = torch.stack([state[key].double() for state in given]).mean(0)
+        assert value.dtype == given[0][key].dtype
         assert torch.equal(value, wanted.to(value.dtype)), key
 
 

@@ -9,7 +9,7 @@ import torch
 from semsam_official import error, golden, pixels_of, tiny_network
 
 from anygrain.data.clicks import ClickConfig, jitter_boxes
-from anygrain.models.convert import translate
+from anygrain.models.convert import official_name
 from anygrain.models.convert_semantic_sam import NAMES, tied_keys
 from anygrain.models.semantic_sam import LayerOutput, Prompts, TrainingOutput
 from anygrain.models.semantic_sam_loss import (
@@ -185,7 +185,7 @@ def test_a_whole_training_step(draws):
     assert abs(total.item() - float(TINY["train.total"][0])) < 2 * STEP_LOSS
     total.backward()
 
-    norms = {translate(name, NAMES): parameter.grad for name, parameter in network.named_parameters()}
+    norms = {official_name(name, NAMES): parameter.grad for name, parameter in network.named_parameters()}
     copies, compared = tied_keys(network.config), 0
     for name, norm in meta["grad_norms"].items():
         if name not in norms:

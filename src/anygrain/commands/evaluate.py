@@ -131,6 +131,8 @@ def _clicks(options: EvaluateOptions, task: Literal["click", "granularity"]) -> 
         raise ValueError(f"--task {task} needs --data DIR, the folder of its shards")
     if options.figures:
         raise ValueError(f"--figures are of texts: leave them out with --task {task}")
+    if options.resume:
+        raise ValueError(f"--resume belongs to benchmarks; --task {task} is repeated")
     from anygrain.eval.click_tasks import evaluate_clicks
     from anygrain.hub import load
 
