@@ -46,6 +46,10 @@ def main():
             make(data, Path(folder) / name, arguments.limit)
             samples = islice(read_dataset(name, Path(folder) / name, split), arguments.limit)
             print(f"{name:18}{row(segmenter, rule, samples)}", flush=True)
+    print("\nCPU milliseconds a prompt, by where they go: what is not the network could be saved at the most")
+    photo = next((arguments.data / "camvid" / "images").iterdir())
+    for size in ((384, 288), (683, 512), (2048, 1024)):
+        print(f"{size[0]:5} x {size[1]:4}  {inside(segmenter, photo, size)}", flush=True)
 
 
 def row(segmenter, rule, samples):
@@ -70,6 +74,32 @@ def row(segmenter, rule, samples):
     total = sum(seconds.values())
     shares = "".join(f"{100 * part / total:9.0f}%" for part in seconds.values())
     return f"{images / total:10.2f}{prompts / total:10.1f}{shares}{total / seconds['encode']:9.1f}x"
+
+
+def inside(segmenter, photo, size, prompts=7, repeats=3):
+    """Time of the processor: other work on the machine counts less."""
+    import torch
+
+    model = segmenter.model
+    with Image.open(photo) as image:
+        (embedding,) = segmenter.embed([image.convert("RGB").resize(size)])
+    text = model.encode_text([f"all thing number {number}" for number in range(prompts)])
+    index = torch.zeros(prompts, dtype=torch.long)
+    with torch.inference_mode():
+        logits = model.decode(embedding.features, text, index).mask_logits
+        steps = {
+            "text": lambda: model.encode_text([f"all thing number {number}" for number in range(prompts)]),
+            "network": lambda: model.decode(embedding.features, text, index),
+            "mask": lambda: [model.masks(row[None], embedding.resize, 0.5) for row in logits],
+            "probability": lambda: [model.probabilities(row[None], embedding.resize) for row in logits],
+        }
+        parts = []
+        for name, step in steps.items():
+            start = time.process_time()
+            for _ in range(repeats):
+                step()
+            parts.append(f"{name} {1000 * (time.process_time() - start) / repeats / prompts:.2f}")
+    return ", ".join(parts)
 
 
 class Clock:
