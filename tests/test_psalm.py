@@ -49,6 +49,14 @@ def one(segmenter, embedding, **fields):
     return prediction
 
 
+def test_probabilities_are_those_that_the_mask_was_cut_from(segmenter, dog):
+    found = one(segmenter, dog, points=((150, 100),))
+    assert found.masks.any()
+    maps = segmenter.model.probabilities(torch.from_numpy(found.low_res_logits), dog.resize)
+    assert maps.shape == found.masks.shape
+    assert ((maps > 0.5) == found.masks).all()
+
+
 # ------------------------------------------------------------------------------------------------ categories
 
 

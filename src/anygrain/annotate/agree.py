@@ -39,7 +39,7 @@ class Agree:
     name: ClassVar[str] = "rank"
     teacher: UniLSegTeacher = field(default_factory=UniLSegTeacher)
     classifier: ImageNetTeacher = field(default_factory=ImageNetTeacher)
-    threshold: float = 0.5
+    threshold: float = 0.55
     thresholds: Thresholds = ()
     doubt: float = 0.05
     unknown: float = 0.6

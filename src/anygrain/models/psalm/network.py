@@ -26,6 +26,7 @@ from anygrain.models.pixel_decoder import PixelDecoder
 from anygrain.models.psalm import regions
 from anygrain.models.psalm.config import PSALMConfig
 from anygrain.models.psalm.language import LanguageModel
+from anygrain.models.psalm.postprocess import enlarge
 from anygrain.models.psalm.projector import Projector
 from anygrain.models.psalm.prompts import IGNORE, IMAGE, MASKS, REGION, PhiTokenizer, Question, conversation, encode
 from anygrain.models.swin import Swin
@@ -223,6 +224,10 @@ class PSALM(nn.Module):
         queries = torch.stack([condition.queries for condition in conditions])
         levels = self.mask_decoder(queries, maps, mask_features, every_level=every_level)
         return [self._compare(level, conditions, questions) for level in levels]
+
+    def probabilities(self, logits: Tensor, resize: Resize) -> np.ndarray:
+        """Mask logits [N, h, w] -> float32 [N, H, W] in the photograph's own size."""
+        return enlarge(logits, resize).sigmoid().cpu().numpy()
 
     def bytes_per_prompt(self, features: Sequence[Tensor]) -> int:
         """What deciding one more question takes at most: masks at stride 4 twice, attention weights at stride 8."""
