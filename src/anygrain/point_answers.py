@@ -62,6 +62,8 @@ class PointAnswers:
                 f"a prompt of {len(prompt.points):,} points: one thing takes at most {MOST_CLICKS} clicks; give clicks "
                 "on different things as prompts of their own"
             )
+        if prompt.box is None and not prompt.points:
+            raise ValueError("this model's categories name what is clicked: give a click or a box (--point, --box) too")
         if prompt.box is None and not foreground(prompt):
             raise ValueError(
                 "a prompt needs a foreground click or a box: background clicks alone do not say what is meant"

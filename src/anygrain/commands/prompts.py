@@ -31,8 +31,8 @@ def click_prompts(
         "categories": read_names(categories, "--categories"),
         "part_categories": read_names(part_categories, "--part-categories"),
     }
-    if (common["categories"] or common["part_categories"]) and not (points or boxes):
-        raise ValueError("--categories and --part-categories name what is clicked: give a --point or a --box too")
+    if common["part_categories"] and not (points or boxes):
+        raise ValueError("--part-categories name parts of what is clicked: give a --point or a --box too")
     prompts = []
     for text in points:
         clicks = [_numbers(word, (2, 3), "--point", "X,Y") for word in text.split()]
