@@ -86,7 +86,7 @@ BAD = {
         ("--point", "5,5", "--granularity", "9"),
         "granularity must be all, part, object, scene or a level",
     ),
-    "names of nothing": (("--categories", "dog"), "name what is clicked: give a click or a box (--point, --box) too"),
+    "names of nothing": (("--categories", "dog"), "name what is clicked: give a --point or a --box too"),
     "no names": (("--point", "5,5", "--categories", " , "), "--categories holds no name"),
     "nothing asked": ((), "no text given: say what to segment, for instance -t 'the red car', or --point or --box"),
 }

@@ -63,7 +63,9 @@ class PointAnswers:
                 "on different things as prompts of their own"
             )
         if prompt.box is None and not prompt.points:
-            raise ValueError("this model's categories name what is clicked: give a click or a box (--point, --box) too")
+            raise ValueError(
+                "a prompt needs a foreground click or a box; categories name what is clicked: give a --point or a --box too"
+            )
         if prompt.box is None and not foreground(prompt):
             raise ValueError(
                 "a prompt needs a foreground click or a box: background clicks alone do not say what is meant"
