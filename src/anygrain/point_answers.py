@@ -64,8 +64,8 @@ class PointAnswers:
             )
         if prompt.box is None and not prompt.points:
             raise ValueError(
-                "a prompt needs a foreground click or a box; categories name what is clicked: give a --point or a --box "
-                "too"
+                "a prompt needs a foreground click or a box; categories name what is clicked: give a --point or a "
+                "--box too"
             )
         if prompt.box is None and not foreground(prompt):
             raise ValueError(
