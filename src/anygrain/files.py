@@ -1,7 +1,8 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear whole or not at all, and what tells one file from another."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -32,3 +33,13 @@ def take_place(work: Path, folder: Path) -> None:
         folder.rename(old)
     work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(*files: Path) -> str:
+    """SHA-256 of what the files hold, one after the other, as 64 hexadecimal digits; read in blocks."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ the Hugging Face Hub.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from importlib import import_module
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anygrain import config as configs
-from anygrain.files import whole_folder
+from anygrain.files import sha256, whole_folder
 from anygrain.models import MODELS
 from anygrain.models.tags import TagList
 from anygrain.released import ADDRESSES, REPOSITORIES, fetch
@@ -347,14 +346,8 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def fingerprint(folder: Path) -> str:
     """First 12 hex digits of the SHA-256 of all but the card: two models that answer alike share it."""
-    digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors", "vocabulary.json", "tags.json"):
-        if name in ("vocabulary.json", "tags.json") and not (folder / name).is_file():
-            continue
-        with open(folder / name, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:12]
+    words = [path for name in ("vocabulary.json", "tags.json") if (path := folder / name).is_file()]
+    return sha256(folder / "config.json", folder / "model.safetensors", *words)[:12]
 
 
 def push(folder: str | Path, repo: str, *, private: bool = False) -> str:

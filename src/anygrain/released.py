@@ -6,7 +6,6 @@ Everything lies under ``$ANYGRAIN_HOME``, by default ``~/.cache/anygrain``: ``mo
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anygrain import __version__
+from anygrain.files import sha256
 from anygrain.images import write_atomic
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def check_known(url: str, file: Path) -> None:
     """
     table = home() / "downloads.json"
     known = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-    digest = _sha256(file)
+    digest = sha256(file)
     entry = {"sha256": digest, "bytes": file.stat().st_size}
     if url not in known:
         write_atomic(table, (json.dumps(known | {url: entry}, indent=1) + "\n").encode())
@@ -162,14 +162,6 @@ def check_known(url: str, file: Path) -> None:
             f"{url} gave another file than at first (SHA-256 {digest[:12]}..., not {known[url]['sha256'][:12]}...): "
             f"run it again, or remove the address from {table} if the new file is meant"
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def convert_semantic_sam(

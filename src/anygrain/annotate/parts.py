@@ -8,7 +8,6 @@ then nobody counts it. ``manifest.json`` and ``rejected.jsonl`` repeat what the 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -22,6 +21,7 @@ from typing import Any
 from anygrain import __version__, config
 from anygrain.annotate.settings import difference, digest
 from anygrain.data.shards import ShardReader, index_path, write_shard
+from anygrain.files import sha256
 from anygrain.images import write_atomic
 from anygrain.types import Sample
 
@@ -193,7 +193,7 @@ class PartFolder:
                 number=number,
                 samples=len(samples),
                 bytes=tar.stat().st_size,
-                sha256=_sha256(tar),
+                sha256=sha256(tar),
                 settings=digest(self.settings),
                 teachers=dict(self.settings["teachers"]),
                 version=__version__,
@@ -287,14 +287,6 @@ def _samples(tar: Path) -> Iterable[Sample]:
     place = reader.tars.index(tar)
     first = sum(len(index) for index in reader.indices[:place])
     return (reader[first + row] for row in range(len(reader.indices[place])))
-
-
-def _sha256(path: Path) -> str:
-    checksum = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            checksum.update(block)
-    return checksum.hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anygrain.annotate.names import imagenet_names
+from anygrain.files import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -162,6 +163,4 @@ def _merge() -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _hash(path: Any) -> str:
-    import hashlib
-
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    return sha256(Path(path))[:8]
