@@ -11,7 +11,9 @@ import torch
 from anygrain import hub
 from anygrain.calibrate import levels_by_area, mean_areas
 from anygrain.data.shards import write_shards
-from anygrain.eval.click_tasks import best_row, evaluate_clicks, middle, next_click
+from anygrain.eval.click_meters import GranularityMeter, best_row, middle, next_click
+from anygrain.eval.click_tasks import evaluate_clicks
+from anygrain.eval.photo import Photo
 from anygrain.images import open_image
 from anygrain.types import Mask, Prediction, Prompt, Region, Sample
 from tiny_semantic_sam import build
@@ -137,11 +139,38 @@ def test_granularity_takes_all_truths_that_hold_a_click(shards):
     folder, masks = shards
     figures = evaluate_clicks(Known(masks), folder, "granularity").sources["known"]
     # one click in the middle of the nested discs (once) and one in the far one
-    assert figures["masks"] == 3
+    assert figures["truths"] == 3
     assert figures["best"] == 1
     assert figures["best_part"] == 1
     assert figures["chosen"] == pytest.approx(np.mean([mask.mean() for mask in masks]))
     assert figures["rows"] == pytest.approx(2.5)
+    # the part and its whole were found by two different rows of one click; in the far disc there is no part
+    assert (figures["part"], figures["whole"], figures["both"]) == (1, 1, 1)
+
+
+def test_one_row_cannot_be_both_part_and_whole(photos):
+    whole, part = disc(100, 100, 60), disc(100, 100, 50)
+
+    class Undecided(Known):
+        """One mask that has an IoU above 0.5 with the part and with the whole, and one that has with neither."""
+
+        def answer(self, _embedding, prompts):
+            for _ in prompts:
+                yield prediction([whole, disc(300, 20, 10)], [0.5, 0.4])
+
+    regions = [(whole, "object"), (part, None)]
+    sample = Sample(
+        id="known/1",
+        image=photos / "dog.jpg",
+        size=SIZE,
+        regions=tuple(Region(mask=Mask.from_array(mask), granularity=word) for mask, word in regions),
+        source="known",
+    )
+    meter = GranularityMeter()
+    meter.ask(Undecided([]), None, Photo(sample, "known"), sample.regions)
+    figures = meter.compute()
+    assert (figures["part"], figures["whole"]) == (pytest.approx((50 / 60) ** 2, abs=0.01), 1)
+    assert figures["both"] == 0
 
 
 def test_a_model_of_text_and_bad_numbers_are_refused(shards):

@@ -9,7 +9,7 @@ import semsam_formulas
 import torch
 from semsam_official import error, golden, pixels_of, prompts, tiny_network, tiny_segmenter
 
-from anygrain.eval.click_tasks import middle
+from anygrain.eval.click_meters import middle
 from anygrain.eval.metrics import overlap
 from anygrain.everything import Clicked, EverythingOptions, clean, everything, extent
 from anygrain.resize import Resize

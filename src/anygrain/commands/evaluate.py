@@ -6,11 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from anygrain.commands.parse import parse
+
+if TYPE_CHECKING:
+    from anygrain.eval.click_tasks import ClickTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,8 @@ class EvaluateOptions:
     writes report.md, report.json, report.html and predictions.jsonl. docs/benchmarks.md says which tasks there are.
     --task all runs every one whose data lie below --root and names the others.
 
-    With --data and --task click or granularity: a model of clicks on shards, by a click in the middle of every mask.
-    Prints the table and writes report.json.
+    With --data and --task click, granularity or names: a model of clicks on shards, by a click in the middle of every
+    mask; names also by the masks of a grid of clicks. Prints the table and writes report.json.
 
     examples:
       anygrain evaluate --model nano --data shards/val --figures --out results/nano
@@ -37,7 +40,7 @@ class EvaluateOptions:
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards, a folder a source."""
     task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, or all; or click, granularity on shards."""
+    """A benchmark, for instance refcoco, grefcoco, duts, ade20k_150, or all; or click, granularity, names on shards."""
     root: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """The folder of the benchmark's data set, as it is unpacked."""
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
@@ -46,6 +49,8 @@ class EvaluateOptions:
     """Of a benchmark or task: probability above which a pixel is inside; by default the model's own."""
     clicks: Annotated[int, arg(metavar="N")] = 1
     """Of the task click: how many simulated clicks on each mask, every further one on the largest mistake."""
+    points_per_side: Annotated[int, arg(metavar="N")] = 16
+    """Of the task names: clicks along each side of the grid that finds the masks to name."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|ORG/REPO")] = "nano"
     """The shipped model's name, a model folder, or a model on the Hugging Face Hub."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("out/evaluation")
@@ -69,7 +74,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, "evaluate", arguments)
     if options.resume and options.root is None:
         raise ValueError("--resume belongs to --task with --root; an evaluation on shards starts anew")
-    if options.task == "click" or options.task == "granularity":
+    if options.task == "click" or options.task == "granularity" or options.task == "names":
         return _clicks(options, options.task)
     if (options.data is None) == (options.task is None):
         raise ValueError("give either --data DIR (shards) or --task NAME --root DIR (a benchmark)")
@@ -126,7 +131,7 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
     return 0
 
 
-def _clicks(options: EvaluateOptions, task: Literal["click", "granularity"]) -> int:
+def _clicks(options: EvaluateOptions, task: ClickTask) -> int:
     if options.data is None:
         raise ValueError(f"--task {task} needs --data DIR, the folder of its shards")
     if options.figures:
@@ -137,7 +142,14 @@ def _clicks(options: EvaluateOptions, task: Literal["click", "granularity"]) -> 
     from anygrain.hub import load
 
     segmenter = load(options.model, device=options.device, threshold=options.threshold)
-    report = evaluate_clicks(segmenter, options.data, task, limit=options.limit, clicks=options.clicks)
+    report = evaluate_clicks(
+        segmenter,
+        options.data,
+        task,
+        limit=options.limit,
+        clicks=options.clicks,
+        points_per_side=options.points_per_side,
+    )
     report.write(options.out)
     print(report)
     print(f"-> {options.out / 'report.json'}")

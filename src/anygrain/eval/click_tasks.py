@@ -1,98 +1,29 @@
-"""Tasks of clicks on shards: one click and the right mask; several simulated clicks; all granularities of one click.
-
-The click is Semantic-SAM's evaluation's: the middle of the mask by a distance transform. Masks are compared in the
-photos' own size, as users get them.
-"""
+"""Tasks of clicks on shards: one click and the right mask; all granularities of one click; names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
-from anygrain.data.labels import Candidate
 from anygrain.data.shards import ShardReader
-from anygrain.eval.clicks import ClickIoU
-from anygrain.eval.metrics import overlap
+from anygrain.eval.click_meters import ClickMeter, GranularityMeter
+from anygrain.eval.name_meter import NameMeter
 from anygrain.eval.photo import Photo
 from anygrain.eval.runner import photos_of, progress
 from anygrain.eval.tasks import spread
 from anygrain.images import write_atomic
 from anygrain.markdown import table
 from anygrain.recipes.sources import find_sources
-from anygrain.types import Prediction, Prompt, Region
+from anygrain.types import Region
 
 if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
     from anygrain.types import ImageEmbedding
 
-ClickTask = Literal["click", "granularity"]
-GOOD = 0.85  # IoU of a mask that needs no more clicks
-_H = 0.35  # sharpness of the transform's soft minimum, kornia's default
-
-
-def middle(mask: np.ndarray) -> tuple[int, int]:
-    """Column and row of the pixel deepest inside bool [H, W], of which some pixel is set.
-
-    The largest value of the distance transform by repeated 3x3 convolution (Pham et al., arXiv 2106.03503; kornia
-    0.6.4), which Semantic-SAM's evaluation takes, with the outside of the photo as background. That transform peels the
-    mask layer by layer, so its largest value lies in the last layer, and only there it is computed.
-    """
-    from scipy import ndimage
-
-    layers: Any = ndimage.distance_transform_cdt(np.pad(mask, 1), "chessboard")
-    last = layers == layers.max()
-    weights = np.exp(-np.hypot(*np.mgrid[-1:2, -1:2]) / _H)
-    reached: Any = ndimage.convolve((~last).astype(np.float64), weights, mode="nearest")
-    row, column = np.unravel_index(np.where(last, reached.round(6), np.inf).argmin(), last.shape)
-    return int(column) - 1, int(row) - 1
-
-
-def best_row(prediction: Prediction, clicks: Sequence[tuple[int, int, int]]) -> int:
-    """The row that agrees with most clicks (column, row, label), of those the one of highest predicted IoU."""
-    agrees = np.array([sum(mask[y, x] == bool(label) for x, y, label in clicks) for mask in prediction.masks])
-    return int(np.where(agrees == agrees.max(), _sureness(prediction), -np.inf).argmax())
-
-
-def _sureness(prediction: Prediction) -> np.ndarray:
-    return prediction.scores if prediction.predicted_iou is None else prediction.predicted_iou
-
-
-def next_click(mask: np.ndarray, labels: np.ndarray) -> tuple[int, int, int] | None:
-    """Where a person would click next: the middle of the largest connected mistake; None when there is none.
-
-    mask: bool [H, W]; labels: uint8 [H, W] of the truth, 1 inside, 255 unknown. Returns column, row and label.
-    """
-    from scipy import ndimage
-
-    best: tuple[int, np.ndarray, int] | None = None
-    for label, wrong in ((1, ~mask & (labels == 1)), (0, mask & (labels == 0))):
-        found: Any = ndimage.label(wrong)
-        areas = np.bincount(found[0].ravel())[1:]
-        if len(areas) and (best is None or areas.max() > best[0]):
-            best = int(areas.max()), found[0] == areas.argmax() + 1, label
-    return None if best is None else (*middle(best[1]), best[2])
-
-
-@dataclass
-class Sums:
-    """Sums of some figures over masks."""
-
-    totals: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, name: str, value: float) -> None:
-        """Count one value of a figure."""
-        self.totals[name] = self.totals.get(name, 0.0) + value
-        self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """The mean of every figure."""
-        return {name: total / self.counts[name] for name, total in self.totals.items()}
+ClickTask = Literal["click", "granularity", "names"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +60,7 @@ def evaluate_clicks(
     *,
     limit: int | None = None,
     clicks: int = 1,
+    points_per_side: int = 16,
 ) -> ClickReport:
     """Click on every mask of the shards under ``data``.
 
@@ -136,87 +68,57 @@ def evaluate_clicks(
         after k of them, each in the middle of the largest mistake, and ``good`` the share of masks above 0.85 by then.
     task "granularity": ``best`` is the mean, over the clicks and over all annotated masks that hold the click, of the
         IoU of the best row; ``chosen`` that of the row which the model thinks best; ``rows`` their mean number; and
-        ``best_part`` and so on the same for truths of that granularity.
+        ``best_part`` and so on the same for truths of that granularity. Of one click on a part whose whole is annotated
+        too, ``part`` and ``whole`` are the IoU of the best row with either, and ``both`` the share of such clicks where
+        one row has at least 0.5 with the part and another one with the whole.
+    task "names": see ``NameMeter``; ``points_per_side`` is that of the grid which finds the masks to name.
     limit: photos of each source, evenly spaced.
-    Raises ValueError for a model without clicks, for shards without masks, and for bad numbers.
+    Raises ValueError for a model without clicks (or, for names, without a text encoder), for shards without masks, and
+    for bad numbers.
     """
     if "points" not in segmenter.model.accepts:
         raise ValueError(f"model '{segmenter.info['name']}' takes no clicks: evaluate it by texts, without --task")
+    if task == "names" and "categories" not in segmenter.model.accepts:
+        raise ValueError(f"model '{segmenter.info['name']}' has no text encoder, so there are no names to measure")
     if not 1 <= clicks <= 20:
         raise ValueError(f"clicks must be from 1 to 20, got {clicks}")
     sources = {}
     folders = find_sources(data)
     with progress(sum(len(spread(len(ShardReader(folder)), limit)) for folder in folders)) as bar:
         for folder in folders:
-            sums, photos = Sums(), 0
+            meter, photos = _meter(task, clicks, points_per_side, folder), 0
             for photo in photos_of(folder, limit):
                 regions = [r for r in photo.sample.regions if r.mask is not None and r.mask.area and not r.ignore]
                 if regions:
                     (embedding,) = segmenter.embed([photo.image])
                     photos += 1
-                    if task == "click":
-                        _click_each(segmenter, embedding, photo, regions, clicks, sums)
-                    else:
-                        _all_granularities(segmenter, embedding, regions, sums)
+                    meter.ask(segmenter, embedding, photo, regions)
                 bar.update()
-            if sums.counts:
-                masks = max(sums.counts.values())
-                sources[Path(folder).name] = {"photos": float(photos), "masks": float(masks)} | sums.means()
+            if figures := meter.compute():
+                sources[Path(folder).name] = {"photos": float(photos)} | figures
     if not sources:
-        raise ValueError(f"{data}: no photo has a mask, so there is nothing to click on")
+        what = "a named mask" if task == "names" else "a mask"
+        raise ValueError(f"{data}: no photo has {what}, so there is nothing to click on")
     settings = {"limit": limit, "clicks": clicks, "threshold": segmenter.threshold, "click": "distance transform"}
+    settings |= {"points_per_side": points_per_side} if task == "names" else {}
     return ClickReport(task=task, model=dict(segmenter.info), data=str(data), sources=sources, settings=settings)
 
 
-def _click_each(
-    segmenter: Segmenter, embedding: ImageEmbedding, photo: Photo, regions: Sequence[Region], clicks: int, sums: Sums
-) -> None:
-    """One click on every region, all of a photo together; then further clicks, one region at a time."""
-    starts = [middle(_array(region)) for region in regions]
-    answers = segmenter.answer(embedding, [Prompt(points=((x + 0.5, y + 0.5),)) for x, y in starts])
-    for region, (x, y), prediction in zip(regions, starts, answers, strict=True):
-        labels = photo.truth(Candidate((region,)))
-        made = [(x, y, 1)]
-        ious = ClickIoU()
-        ious.update(prediction.masks, _sureness(prediction), labels)
-        figures = ious.compute()
-        sums.add("one_click_iou", figures["one_click_iou"])
-        sums.add("oracle_iou", figures["oracle_iou"])
-        mask, iou = prediction.masks[int(_sureness(prediction).argmax())], figures["one_click_iou"]
-        for number in range(2, clicks + 1):
-            if (click := next_click(mask, labels)) is not None:
-                made.append(click)
-                (prediction,) = segmenter.answer(embedding, [_prompt(made)])
-                mask = prediction.masks[best_row(prediction, made)]
-                iou = overlap(mask, labels).iou
-            sums.add(f"iou_{number}", iou)
-        sums.add("good", float(iou >= GOOD))
+class Meter(Protocol):
+    """Counts the photos of one source."""
+
+    def ask(self, segmenter: Segmenter, embedding: ImageEmbedding, photo: Photo, regions: Sequence[Region]) -> None:
+        """Click on the regions of a photo and count the answers."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Figures by name; nothing when there was nothing to ask."""
+        ...
 
 
-def _prompt(clicks: Sequence[tuple[int, int, int]]) -> Prompt:
-    points = tuple((x + 0.5, y + 0.5) for x, y, _ in clicks)
-    return Prompt(points=points, point_labels=tuple(label for *_, label in clicks))
-
-
-def _all_granularities(segmenter: Segmenter, embedding: ImageEmbedding, regions: Sequence[Region], sums: Sums) -> None:
-    """One click on every region; the truths are all regions of the photo that hold it."""
-    masks = [_array(region) for region in regions]
-    starts = list(dict.fromkeys(middle(mask) for mask in masks))
-    answers = segmenter.answer(embedding, [Prompt(points=((x + 0.5, y + 0.5),)) for x, y in starts])
-    for (x, y), prediction in zip(starts, answers, strict=True):
-        row = best_row(prediction, [(x, y, 1)])
-        sums.add("rows", len(prediction.masks))
-        for region, mask in zip(regions, masks, strict=True):
-            if mask[y, x]:
-                labels = mask.astype(np.uint8)
-                ious = [overlap(found, labels).iou for found in prediction.masks]
-                sums.add("best", max(ious))
-                sums.add("chosen", ious[row])
-                if region.granularity:
-                    sums.add(f"best_{region.granularity}", max(ious))
-
-
-def _array(region: Region) -> np.ndarray:
-    if region.mask is None:
-        raise ValueError("a region without a mask cannot be clicked on")
-    return region.mask.to_array()
+def _meter(task: ClickTask, clicks: int, points_per_side: int, folder: str) -> Meter:
+    if task == "click":
+        return ClickMeter(clicks)
+    if task == "granularity":
+        return GranularityMeter()
+    return NameMeter.of(folder, points_per_side)
