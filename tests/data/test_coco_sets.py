@@ -89,7 +89,7 @@ def test_partimagenet_finds_images_by_synset_and_drops_points_and_lines(layouts,
     layouts.jpeg("pin/train/n02085620/n02085620_7.JPEG", *SIZE)
     (sample,) = read_dataset("partimagenet", layouts.root / "pin", "train")
     (head,) = sample.regions
-    assert (head.category, head.granularity) == ("Quadruped Head", "part")
+    assert (head.category, head.granularity) == ("Quadruped:Head", "part")
     assert np.array_equal(head.mask.to_array(), a)
 
 

@@ -196,8 +196,8 @@ def test_pascal_part_reads_objects_and_parts(layouts, rectangle):
     (sample,) = read_dataset("pascal_part", layouts.root, "train")
     assert [(r.category, r.granularity, r.instance) for r in sample.regions] == [
         ("dog", "object", 1),
-        ("dog head", "part", 1),
-        ("dog left ear", "part", 1),
+        ("dog:head", "part", 1),
+        ("dog:left ear", "part", 1),
         ("person", "object", 2),
     ]
     assert same(sample, (dog, head, ear, person))

@@ -140,7 +140,7 @@ def test_sa1b_masks_have_no_names(layouts, rectangle):
     with pytest.raises(FileNotFoundError, match=r"sa_11\.jpg not found under"):
         list(read_dataset("sa1b", layouts.root, "train"))
     (layouts.root / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"sa_\*\.json not found under .*; unpack the tars"):
+    with pytest.raises(FileNotFoundError, match=r"sa_\*\.json not found under .*, and no sa_\*\.tar; put the tars"):
         list(read_dataset("sa1b", layouts.root / "empty", "train"))
 
 

@@ -171,9 +171,9 @@ def test_published_figures_stand_beside_ours():
 @pytest.mark.parametrize(
     ("category", "text"),
     [
-        ("dog left ear", "the left ear of the dog"),
+        ("dog:left ear", "the left ear of the dog"),
         ("car_(automobile):steering_wheel", "the steering wheel of the car"),
-        ("Car Side Mirror", "the side mirror of the car"),
+        ("Car:Side Mirror", "the side mirror of the car"),
     ],
 )
 def test_parts_are_asked_for_as_parts_of_their_whole(category, text):
@@ -196,11 +196,11 @@ def test_part_miou_over_parts_and_over_wholes():
         return Answer(columns(start, end), end > start, 0.9, lambda: columns(start, end).astype(np.float32))
 
     rule, other = PartRule(), PartRule()
-    first = sample(("dog head", (0, 2)), ("dog leg", (2, 3)), ("dog leg", (4, 5)), ("car wheel", (5, 9)))
+    first = sample(("dog:head", (0, 2)), ("dog:leg", (2, 3)), ("dog:leg", (4, 5)), ("car:wheel", (5, 9)))
     assert rule.ask(first) == ["the head of the dog", "the leg of the dog", "the wheel of the car"]
     answers = [answer(0, 4), answer(2, 5), answer(5, 10)]
     rule.count(first, json.loads(json.dumps(rule.record(first, answers))))
-    second = sample(("dog head", (0, 4)), number=2)
+    second = sample(("dog:head", (0, 4)), number=2)
     other.count(second, json.loads(json.dumps(other.record(second, [answer(0, 0)]))))
     rule.merge(other)
     head, leg, wheel = (2 + 0) / (4 + 4), 2 / 3, 1.0  # sums over photos; the ignored column counts nowhere

@@ -19,6 +19,7 @@ import torch
 
 from anygrain.data import language, transforms
 from anygrain.data.batch import TensorBatch, normalised
+from anygrain.data.boxes import rectangle
 from anygrain.data.labels import Labels, open_photo
 from anygrain.data.loader import Source, StepDataset
 from anygrain.data.mixture import MixtureConfig
@@ -38,7 +39,8 @@ class ClickConfig:
 
     size: side S of the training square in pixels.
     prompts_per_image: clicks and boxes asked about each photo.
-    box_ratio: part of them that are boxes. The released training had none, though its network takes them.
+    box_ratio: part of them that are boxes. The released training had none, though its network takes them. With any,
+        photos that have boxes but no masks are asked too, by boxes alone.
     max_targets: most masks that one prompt means; with more, the one it was made from and a random choice of
         the others. At most the network's ``num_tokens``; 1 for many-to-one.
     min_area: masks with fewer pixels of the square are left out.
@@ -92,8 +94,8 @@ class ClickBatch(TensorBatch):
 
     pixels: float32 [B, 3, S, S], normalised; zero (the mean colour) in the padding.
     boxes: float32 [N, 4]. types: int64 [N]. image_index: int64 [N], ascending. All N = B * prompts_per_image prompts.
-    masks: uint8 [M, S, S]: 1 inside, 0 outside and in the padding, 255 unknown. mask_boxes: float32 [M, 4].
-    mask_image: int64 [M].
+    masks: uint8 [M, S, S]: 1 inside, 0 outside and in the padding, 255 unknown; all 255 where only the box is known.
+    mask_boxes: float32 [M, 4]. mask_image: int64 [M].
     pair_prompt: int64 [K], ascending; pair_mask: int64 [K], of one prompt from the largest mask to the smallest.
     texts: object names, then part names, as sentences.
     object_labels, part_labels: uint8 [M, O]: 1 what a mask is called, 0 what it is not, 255 unknown.
@@ -181,8 +183,8 @@ def called(region: Region, sample: Sample) -> Called:
     if region.granularity != "part":
         whole = sample.whole if region.granularity == "object" else None
         return Called(name or whole, None)
-    whole, colon, part = (name or "").partition(":")
-    return Called(whole.strip(), part.strip()) if colon else Called(sample.whole, name)
+    whole, colon, part = (region.category or "").partition(":")
+    return Called(language.readable(whole), language.readable(part)) if colon else Called(sample.whole, name)
 
 
 # ---------------------------------------------------------------------------------------------------- one photo
@@ -207,19 +209,34 @@ class Photo:
 
 
 def see(sample: Sample, known: Names, config: ClickConfig, rng: np.random.Generator) -> Photo | None:
-    """A photo under a random view (whole, when that shows no mask) with random prompts; None without any mask."""
+    """A photo under a random view (whole, when that shows no mask) with random prompts; None without any mask.
+
+    A photo that has boxes but no mask, as those of Objects365, is asked by its boxes, if ``box_ratio`` lets boxes be
+    asked at all: a click inside a box may be on something else.
+    """
     regions = [region for region in sample.regions if _is_target(region)]
+    boxed = not regions and config.box_ratio > 0
+    if boxed:
+        regions = [r for r in sample.regions if r.mask is None and r.box is not None and not r.ignore]
     if not regions:
         return None
     flip = bool(rng.random() < config.augment.flip)
     drawn = transforms.draw_view(sample.size, config.size, config.augment, rng)
     for view in (drawn, transforms.whole(sample.size, config.size)):
         view = dataclasses.replace(view, flip=flip)
-        found = [(view.place(view.seen(r.mask.to_array()), False), r) for r in regions if r.mask is not None]
+        found = [(view.place(view.seen(_inside(region, sample)), False), region) for region in regions]
         found = [(mask, region) for mask, region in found if np.count_nonzero(mask) >= config.min_area]
         if found:
-            return _ask(sample, view, found, known, config, rng)
+            return _ask(sample, view, found, boxed, known, config, rng)
     return None
+
+
+def _inside(region: Region, sample: Sample) -> np.ndarray:
+    """Bool [H, W]: the mask of a region, or all of its box when it has none."""
+    if region.mask is None:
+        assert region.box is not None
+        return rectangle(region.box, sample.size)
+    return region.mask.to_array()
 
 
 def _is_target(region: Region) -> bool:
@@ -232,6 +249,7 @@ def _ask(
     sample: Sample,
     view: View,
     found: list[tuple[np.ndarray, Region]],
+    boxed: bool,
     known: Names,
     config: ClickConfig,
     rng: np.random.Generator,
@@ -241,7 +259,7 @@ def _ask(
     kept = _distinct(masks, names, config.merge_iou, rng)
     masks, names = masks[kept], [names[i] for i in kept]
     mask_boxes = np.stack([_box(mask) for mask in masks])
-    boxes, types, targets = _prompts(masks, mask_boxes, view, config, rng)
+    boxes, types, targets = _prompts(masks, mask_boxes, view, 1.0 if boxed else config.box_ratio, config, rng)
     image = view.image(open_photo(sample))
     if config.augment.jitter:
         image = transforms.jitter_colours(image, config.augment.jitter, rng)
@@ -250,6 +268,8 @@ def _ask(
         transforms.hide_patches(content, config.augment.hide_and_seek, rng)
     unknown = view.place(view.seen(Labels(sample).unknown), False)
     labels = np.where(masks, np.uint8(1), np.where(unknown, np.uint8(IGNORE), np.uint8(0)))
+    if boxed:
+        labels[:] = IGNORE
     return Photo(view.place(content, 0.0), labels, mask_boxes, names, known, boxes, types, targets)
 
 
@@ -283,7 +303,12 @@ def _box(mask: np.ndarray) -> np.ndarray:
 
 
 def _prompts(
-    masks: np.ndarray, mask_boxes: np.ndarray, view: View, config: ClickConfig, rng: np.random.Generator
+    masks: np.ndarray,
+    mask_boxes: np.ndarray,
+    view: View,
+    box_ratio: float,
+    config: ClickConfig,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
     """Boxes [N, 4], types [N] and targets of random prompts: every mask comes once before any comes twice."""
     x0, y0, x1, y1 = view.target
@@ -291,7 +316,7 @@ def _prompts(
     count, order = config.prompts_per_image, rng.permutation(len(masks))
     boxes, types, targets = np.empty((count, 4), np.float32), np.empty(count, np.int64), []
     for i, mask in enumerate(np.resize(order, count).tolist()):
-        if rng.random() < config.box_ratio:
+        if rng.random() < box_ratio:
             boxes[i], types[i], noise = mask_boxes[mask], config.box_type, config.box_noise
             meant = box_iou(mask_boxes[mask], mask_boxes) >= _SAME_BOX
         else:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from anygrain.data.readers.ade20k import read_ade20k
+from anygrain.data.readers.ade20k import read_ade20k, read_ade20k_panoptic
+from anygrain.data.readers.ade20k_full import read_ade20k_full
 from anygrain.data.readers.cityscapes import read_cityscapes, read_cityscapes_instances
 from anygrain.data.readers.coco_maps import read_coco_panoptic, read_coco_stuff
 from anygrain.data.readers.coco_sets import (
@@ -108,6 +109,15 @@ DATASETS: dict[str, Dataset] = {
     "objects365": Dataset(read_objects365, ("train", "val"), "CC BY 4.0", "https://www.objects365.org/"),
     "ade20k_150": Dataset(
         read_ade20k, ("train", "val"), "BSD-3; images for research", "http://sceneparsing.csail.mit.edu/"
+    ),
+    "ade20k_panoptic": Dataset(
+        read_ade20k_panoptic, ("train", "val"), "BSD-3; images for research", "http://sceneparsing.csail.mit.edu/"
+    ),
+    "ade20k_full": Dataset(
+        read_ade20k_full,
+        ("train", "val"),
+        "own terms, research",
+        "https://groups.csail.mit.edu/vision/datasets/ADE20K/",
     ),
     "voc2012": Dataset(read_voc, ("train", "val", "trainval"), _VOC, "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"),
     "voc2012_instances": Dataset(

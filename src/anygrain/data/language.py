@@ -22,12 +22,13 @@ _HYPHEN = re.compile(r"(?<=\w\w)(?<!\bnon)-(?=\w)")
 
 @lru_cache(maxsize=4096)
 def readable(category: str) -> str:
-    """A category as people write it: "left_mirror" -> "left mirror", "balcony-fence" -> "balcony fence".
+    """A category as people write it: "left_mirror" -> "left mirror", "balcony-fence" -> "balcony fence", and a part
+    with its whole, "dog:left_ear" -> "dog left ear".
 
     Remarks in brackets, underscores, quotes and repeated spaces go. Raises ValueError when nothing is left.
     """
     text = re.sub(r"\([^)]*\)|\[[^\]]*\]", " ", category)
-    text = _HYPHEN.sub(" ", text.replace("_", " ").replace('"', " "))
+    text = _HYPHEN.sub(" ", re.sub(r"[_\":]", " ", text))
     text = " ".join(text.split()).strip(" .,;:-'").lower()
     if not text:
         raise ValueError(f"the category {category!r} has no readable name; rename it in the data set")

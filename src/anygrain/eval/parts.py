@@ -13,14 +13,14 @@ from anygrain.types import Mask, Sample
 
 
 def part_text(category: str) -> str:
-    """ "dog left ear", "car:wheel", "Quadruped Head" -> "the left ear of the dog" and so on."""
+    """ "dog:left ear" -> "the left ear of the dog"."""
     whole, part = _split(category)
     return f"the {readable(part)} of the {readable(whole)}"
 
 
 def _split(category: str) -> tuple[str, str]:
-    """(whole, part): at the colon of PACO, else behind the first word: wholes of the other sets are one word."""
-    whole, _, part = category.partition(":" if ":" in category else " ")
+    """(whole, part): at the colon."""
+    whole, _, part = category.partition(":")
     if not whole.strip() or not part.strip():
         raise ValueError(f"the category {category!r} does not say whole and part")
     return whole, part

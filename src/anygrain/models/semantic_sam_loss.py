@@ -50,7 +50,8 @@ class Targets(Protocol):
     """What the losses read of a batch (``data.clicks.ClickBatch``).
 
     image_index: int64 [N], the image of each prompt, ascending.
-    masks: uint8 [M, H, W], 1 inside, 0 outside, 255 unknown. mask_boxes: float32 [M, 4]. mask_image: int64 [M].
+    masks: uint8 [M, H, W], 1 inside, 0 outside, 255 unknown; all 255 where only the box is known, which then has no
+        part in the losses of masks and of the predicted IoU. mask_boxes: float32 [M, 4]. mask_image: int64 [M].
     pair_prompt: int64 [K], ascending, each prompt at least once and at most T times; pair_mask: int64 [K].
     object_labels, part_labels: uint8 [M, O], 1 what a mask is called, 0 what it is not, 255 unknown.
     object_others, part_others: uint8 [B, O], the labels of tokens that answer for no mask: 0 or 255.
@@ -157,30 +158,37 @@ def _targets_of_prompts(targets: Targets, prompts: int) -> Tensor:
 def layer_losses(
     answers: Answers, mask_features: Tensor, targets: Targets, config: PromptLossConfig, pairs: Pairs
 ) -> dict[str, Tensor]:
-    """The losses of one layer, not weighted, means over the pairs.
+    """The losses of one layer, not weighted, means over the pairs (of masks and of the predicted IoU, over those pairs
+    whose mask is known at some point).
 
     pairs: of ``match``, or without tokens: then each target takes the one whose mask fits it best in this layer.
     """
     output, (prompt, tokens, mask) = answers.output, pairs
+    wanted = targets.mask_boxes[mask]
     if tokens is None:
         embeds = output.mask_embeds[prompt]  # [K, T, D]
         tokens_of = embeds.shape[1]
         rows = prompt.repeat_interleave(tokens_of), mask.repeat_interleave(tokens_of)
         both = _mask_losses(embeds.flatten(0, 1), *rows, mask_features, targets, config)
-        both = torch.stack(both, -1).unflatten(0, (-1, tokens_of))  # [K, T, 2]
-        tokens = both.sum(-1).argmin(1)
-        cross_entropy, dice = both[torch.arange(len(mask), device=mask.device), tokens].unbind(-1)
+        both = torch.stack(both, -1).unflatten(0, (-1, tokens_of))  # [K, T, 3]
+        by_box = (output.boxes[prompt].float() - wanted[:, None]).abs().sum(-1)
+        tokens = torch.where(both[..., 2] > 0, both[..., :2].sum(-1), by_box).argmin(1)
+        cross_entropy, dice, masked = both[torch.arange(len(mask), device=mask.device), tokens].unbind(-1)
     else:
         embeds = output.mask_embeds[prompt, tokens]
-        cross_entropy, dice = _mask_losses(embeds, prompt, mask, mask_features, targets, config)
-    boxes, wanted = output.boxes[prompt, tokens].float(), targets.mask_boxes[mask]
+        cross_entropy, dice, masked = _mask_losses(embeds, prompt, mask, mask_features, targets, config)
+    boxes = output.boxes[prompt, tokens].float()
+
+    def of_masks(losses: Tensor) -> Tensor:
+        return (losses * masked).sum() / masked.sum().clamp(min=1)
+
     losses = {
-        "cross_entropy": cross_entropy.mean(),
-        "dice": dice.mean(),
+        "cross_entropy": of_masks(cross_entropy),
+        "dice": of_masks(dice),
         "box": (boxes - wanted).abs().sum(-1).mean(),
         "giou": (1 - generalised_iou(boxes, wanted)).mean(),
         # The gradient reaches the mask too, as in the released code.
-        "iou": (output.predicted_iou[prompt, tokens].float() - (1 - dice)).square().mean(),
+        "iou": of_masks((output.predicted_iou[prompt, tokens].float() - (1 - dice)).square()),
     }
     for name, logits, labels, others in (
         ("objects", answers.objects, targets.object_labels, targets.object_others),
@@ -199,14 +207,17 @@ def _mask_losses(
     mask_features: Tensor,
     targets: Targets,
     config: PromptLossConfig,
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and Dice of R masks, [R] each: mask embeddings [R, D] of prompts [R] against target masks [R]."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy and Dice of R masks, [R] each: mask embeddings [R, D] of prompts [R] against target masks [R].
+
+    Third: 1.0 where the target mask is known at any of the points, 0.0 for the others, whose losses are 0.
+    """
     counts = torch.bincount(targets.image_index[prompt], minlength=len(mask_features))
     parts = zip(embeds.float().split(counts.tolist()), mask_features.float(), strict=True)
     logits = torch.cat([torch.einsum("rd,dhw->rhw", rows, features) for rows, features in parts])
     points = uncertain_points(logits, config.points)
     wanted, known = sample_labels(targets.masks, mask, points)
-    return each_point_loss(sample_points(logits, points), wanted, known)
+    return *each_point_loss(sample_points(logits, points), wanted, known), known.any(1).float()
 
 
 def name_loss(

@@ -1,10 +1,11 @@
-"""ADE20K-150: the scene parsing benchmark, SceneParsing / ADEChallengeData2016 (Zhou et al., CVPR 2017)."""
+"""ADE20K (Zhou et al., CVPR 2017): the 150 categories of the scene parsing benchmark, as label maps and panoptic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from anygrain.data.readers.coco_maps import panoptic_samples
 from anygrain.data.readers.files import by_stem, check_split, find, first_names, first_of, image_size, read_index_mask
 from anygrain.data.readers.mask_folder import index_regions
 from anygrain.types import Sample
@@ -37,6 +38,20 @@ def read_ade20k(root: str | Path, split: str) -> Iterator[Sample]:
             source="ade20k_150",
             exhaustive=frozenset(names.values()),
         )
+
+
+def read_ade20k_panoptic(root: str | Path, split: str) -> Iterator[Sample]:
+    """ADE20K-150 panoptic, 100 things and 50 kinds of stuff, one Region a segment. Splits train, val.
+
+    root: ``ADEChallengeData2016`` or its parent, with ``ade20k_panoptic_{split}.json``, ``ade20k_panoptic_{split}/``
+    (Mask2Former's scripts make both) and ``images/{training,validation}``. See ``panoptic_samples``.
+    """
+    check_split(split, tuple(FOLDERS), "ade20k_panoptic")
+    stem = f"ade20k_panoptic_{split}"
+    path = first_of(root, [f"{stem}.json", f"ADEChallengeData2016/{stem}.json"], f"{stem}.json")
+    maps = first_of(path.parent, [stem], f"the folder {stem} of PNGs")
+    images = first_of(path.parent, [f"images/{FOLDERS[split]}"], f"images/{FOLDERS[split]}")
+    return panoptic_samples(path, maps, images, "ade20k_panoptic")
 
 
 def _names(path: Path) -> list[str]:

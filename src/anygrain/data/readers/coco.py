@@ -90,11 +90,11 @@ def read_coco(
         )
 
 
-def checked_size(file: Path, entry: Mapping[str, Any], table: Path) -> Size:
-    """(height, width) of an image. Raises ValueError when the table says otherwise."""
-    size = (entry["height"], entry["width"])
-    if image_size(file) != size:
-        raise ValueError(f"{file}: the image is {image_size(file)} (height, width), but {table} says {size}")
+def checked_size(file: Path | bytes, entry: Mapping[str, Any], table: Path) -> Size:
+    """(height, width) of an image, given by its file or its bytes. Raises ValueError when the table says otherwise."""
+    size, name = (entry["height"], entry["width"]), file if isinstance(file, Path) else entry["file_name"]
+    if (found := image_size(file, name)) != size:
+        raise ValueError(f"{name}: the image is {found} (height, width), but {table} says {size}")
     return size
 
 

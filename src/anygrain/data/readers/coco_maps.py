@@ -27,15 +27,24 @@ def read_coco_panoptic(root: str | Path, split: str) -> Iterator[Sample]:
     """COCO panoptic 2017, one Region a segment with its number as instance. Splits train, val.
 
     root: ``annotations/panoptic_{split}2017.json``, ``annotations/panoptic_{split}2017/*.png`` (or beside it) and
-    ``{split}2017/``. Segments are numbered by colour, R + 256 G + 65536 B. Things are of granularity "object", stuff of
-    "scene"; crowds are ignored, and so are the pixels of no segment. All categories are exhaustive.
-    Raises FileNotFoundError or ValueError naming the file.
+    ``{split}2017/``. See ``panoptic_samples``.
     """
     check_split(split, ("train", "val"), "coco_panoptic")
     stem = f"panoptic_{split}2017"
     path = first_of(root, [f"annotations/{stem}.json", f"{stem}.json"], f"{stem}.json")
     maps = first_of(root, [f"annotations/{stem}", stem], f"the folder {stem} of PNGs")
     images = coco_images(root, split)
+    return panoptic_samples(path, maps, images, "coco_panoptic")
+
+
+def panoptic_samples(path: Path, maps: Path, images: Path, source: str) -> Iterator[Sample]:
+    """One Sample a label map of a JSON in COCO panoptic's form, sorted.
+
+    path: the JSON. maps, images: the folders of the PNGs and of the photographs.
+    Segments are numbered by colour, R + 256 G + 65536 B. Things are of granularity "object", stuff of "scene"; crowds
+    are ignored, and so are the pixels of no segment. All categories are exhaustive.
+    Raises FileNotFoundError or ValueError naming the file.
+    """
     table = read_json(path, "a COCO panoptic JSON")
     if not isinstance(table, dict) or not {"images", "annotations", "categories"} <= table.keys():
         raise ValueError(f"{path}: not a COCO panoptic JSON; expected the keys images, annotations, categories")
@@ -63,10 +72,8 @@ def read_coco_panoptic(root: str | Path, split: str) -> Iterator[Sample]:
         void = ~np.isin(ids, [segment["id"] for segment in annotation["segments_info"]])
         if void.any():
             regions.append(Region(mask=Mask.from_array(void), ignore=True, origin=HUMAN))
-        sample_id = f"coco_panoptic/{image.stem}"
-        yield Sample(
-            id=sample_id, image=image, size=size, regions=tuple(regions), source="coco_panoptic", exhaustive=names
-        )
+        sample_id = f"{source}/{image.stem}"
+        yield Sample(id=sample_id, image=image, size=size, regions=tuple(regions), source=source, exhaustive=names)
 
 
 def read_coco_stuff(root: str | Path, split: str) -> Iterator[Sample]:

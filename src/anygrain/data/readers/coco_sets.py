@@ -87,14 +87,15 @@ def read_partimagenet(root: str | Path, split: str) -> Iterator[Sample]:
     """PartImageNet (He et al., ECCV 2022): 40 parts of 11 kinds of things. Splits train, val, test.
 
     root: ``{split}.json`` (or ``annotations/{split}.json``) and ``{split}/`` (or ``images/{split}/``), where an image
-    lies in a folder of its synset or by its name alone. Categories as "Quadruped Head". Each split has ImageNet classes
-    of its own.
+    lies in a folder of its synset or by its name alone. "Quadruped Head" of the file is the category "Quadruped:Head".
+    Each split has ImageNet classes of its own.
     """
     check_split(split, ("train", "val", "test"), "partimagenet")
     places = [f"{split}.json", f"annotations/{split}.json", f"annotations/{split}/{split}.json"]
     table = read_table(first_of(root, places, f"{split}.json"))
     annotations = {number: [_drawable(a) for a in row] for number, row in table.annotations.items()}
-    table = replace(table, annotations=annotations)
+    categories = {n: {**entry, "name": entry["name"].replace(" ", ":", 1)} for n, entry in table.categories.items()}
+    table = replace(table, annotations=annotations, categories=categories)
     images = first_of(root, [split, f"images/{split}", "images"], f"the images of {split}")
 
     def file_name(entry: Mapping[str, Any]) -> str:

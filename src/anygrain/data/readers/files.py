@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -106,13 +107,16 @@ def find(images: dict[str, Path], name: str, folder: Path, what: str) -> Path:
     return images[name]
 
 
-def image_size(path: Path) -> Size:
-    """(height, width) from the header alone, as stored (no EXIF rotation: masks are drawn on the stored pixels)."""
+def image_size(image: Path | bytes, name: str | Path = "") -> Size:
+    """(height, width) from the header alone, as stored (no EXIF rotation: masks are drawn on the stored pixels).
+
+    image: a file, or the bytes of one, which an error calls ``name``.
+    """
     try:
-        with Image.open(need(path, "an image")) as image:
-            return image.height, image.width
+        with Image.open(need(image, "an image") if isinstance(image, Path) else io.BytesIO(image)) as opened:
+            return opened.height, opened.width
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image that can be read") from None
+        raise ValueError(f"{name or image}: not an image that can be read") from None
 
 
 def read_index_mask(path: Path, size: Size) -> np.ndarray:

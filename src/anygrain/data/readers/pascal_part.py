@@ -20,7 +20,7 @@ def read_pascal_part(root: str | Path, split: str) -> Iterator[Sample]:
 
     root: ``VOCdevkit/VOC2010`` or a parent, with ``JPEGImages``, ``ImageSets/Main/{split}.txt`` and the unpacked
     ``Annotations_Part/*.mat``, in the folder or in ``root``. An object is a Region "dog" of granularity
-    "object", a part a Region "dog left ear" of granularity "part"; both have the object's place in the file as
+    "object", a part a Region "dog:left ear" of granularity "part"; both have the object's place in the file as
     instance. Papers merge the parts each in its own way (left and right, wheel_1 and wheel_2): state the list used.
     Raises FileNotFoundError or ValueError naming the file.
     """
@@ -44,7 +44,7 @@ def _thing(thing: Any, number: int, size: Size, path: Path) -> Iterator[Region]:
     name = thing.__dict__["class"]
     for category, drawn, level in [
         (name, thing.mask, "object"),
-        *((f"{name} {part_name(part.part_name)}", part.mask, "part") for part in _many(thing.parts)),
+        *((f"{name}:{part_name(part.part_name)}", part.mask, "part") for part in _many(thing.parts)),
     ]:
         if np.shape(drawn) != size:
             raise ValueError(f"{path}: a mask of {category} is {np.shape(drawn)} and the image {size} (height, width)")
