@@ -24,7 +24,8 @@ def build(tiny: bool):
 
     from anygrain.models.layers import use_onednn
     from anygrain.models.pixel_decoder import PixelDecoderConfig
-    from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+    from anygrain.models.semantic_sam import SemanticSAM
+    from anygrain.models.semantic_sam_config import SemanticSAMConfig
     from anygrain.models.swin import SwinConfig
     from anygrain.segmenter import Segmenter
 

@@ -13,7 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports from its own layer and from those above it in this list.
 LAYERS: list[tuple[str, ...]] = [
-    ("types", "markdown", "nouns"),
+    ("samples", "markdown", "nouns"),
+    ("types",),
     ("config", "files", "phrases"),
     ("vocabulary", "categories"),
     ("warp", "resize", "draw", "images", "masks"),
@@ -36,7 +37,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("__main__",),
 ]
 # Methods that only forward, so that a person finds them on the type: imported when called.
-FORWARDS = {("types", "data"), ("types", "draw"), ("types", "images")}
+FORWARDS = {("samples", "data"), ("types", "draw"), ("types", "images")}
 FORBIDDEN = ("torchvision", "cv2", "timm")
 
 

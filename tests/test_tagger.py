@@ -11,34 +11,16 @@ from PIL import Image
 
 import anygrain
 from anygrain import hub
-from anygrain.models.ram import RAM, RAMConfig
-from anygrain.models.swin import SwinConfig
 from anygrain.models.tags import TagList
 from anygrain.tagger import Tagger
+from tiny_ram import build
 
-CONFIG = RAMConfig(
-    image_encoder=SwinConfig(
-        embed_dim=8,
-        depths=(1, 1, 2, 1),
-        num_heads=(1, 1, 2, 4),
-        window_size=3,
-        shift_single_window=False,
-        out_levels=(4,),
-    ),
-    input_size=96,
-    num_tags=30,
-    text_dim=16,
-    hidden_dim=24,
-    ffn_dim=32,
-)
 NAMES = (*(f"tag {t}" for t in range(29)), "tag 3")  # a name may stand twice
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    network = RAM(CONFIG).eval()
-    torch.nn.init.normal_(network.label_embed, std=4)
+    network = build(spread=4, num_tags=30)
     torch.nn.init.normal_(network.head.weight)
     network.tags = TagList(names=NAMES, thresholds=tuple(0.3 + 0.4 * (t % 2) for t in range(30)))
     return network
@@ -120,7 +102,7 @@ def test_bad_input_is_named(tagger, network, folder):
     with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         Tagger(network, tagger.info, batch_size=0)
     with pytest.raises(ValueError, match="no tag list"):
-        Tagger(RAM(CONFIG), tagger.info)
+        Tagger(build(), tagger.info)
 
 
 # ------------------------------------------------------------------------------------------------ the folder

@@ -9,7 +9,8 @@ import torch
 from anygrain.models.clip_text import CLIPTextConfig
 from anygrain.models.clip_tokenizer import ClipTokenizer
 from anygrain.models.pixel_decoder import PixelDecoderConfig
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.models.swin import SwinConfig
 
 

@@ -8,7 +8,7 @@ from anygrain.data.clicks import Called, ClickConfig, ClickDataset, Names, calle
 from anygrain.data.mixture import MixtureConfig
 from anygrain.data.transforms import AugmentConfig
 from anygrain.models.pixel_decoder import PixelDecoderConfig
-from anygrain.models.semantic_sam import SemanticSAMConfig
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.types import Mask, Region
 from nested_photos import COLOURS, nested, rect, with_region
 

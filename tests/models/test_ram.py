@@ -8,33 +8,14 @@ import torch
 from PIL import Image
 
 from anygrain.models.ram import RAM, RAMConfig
-from anygrain.models.swin import Swin, SwinConfig
+from anygrain.models.swin import Swin
 from anygrain.models.tags import TagList
-
-SMALL = RAMConfig(
-    image_encoder=SwinConfig(
-        embed_dim=8,
-        depths=(1, 2, 1, 2),
-        num_heads=(1, 2, 2, 4),
-        window_size=2,
-        shift_single_window=False,
-        out_levels=(4,),
-    ),
-    input_size=64,
-    num_tags=6,
-    text_dim=16,
-    hidden_dim=24,
-    num_heads=3,
-    ffn_dim=32,
-)
+from tiny_ram import build, tiny_config
 
 
 @pytest.fixture
 def network():
-    torch.manual_seed(0)
-    network = RAM(SMALL).eval()
-    torch.nn.init.normal_(network.label_embed)
-    return network
+    return build()
 
 
 @pytest.fixture
@@ -81,7 +62,9 @@ def test_any_picture_is_squashed_to_the_input(network):
 @torch.inference_mode()
 def test_a_map_of_one_window_is_not_shifted_but_larger_ones_are():
     torch.manual_seed(0)
-    dense = Swin(replace(SMALL.image_encoder, shift_single_window=True, out_levels=(3, 4), depths=(2, 2, 2, 2))).eval()
+    dense = Swin(
+        replace(tiny_config().image_encoder, shift_single_window=True, out_levels=(3, 4), depths=(2, 2, 2, 2))
+    ).eval()
     for block in (block for stage in dense.stages for block in stage.blocks):
         torch.nn.init.normal_(block.attn.bias_table)
     plain = Swin(replace(dense.config, shift_single_window=False)).eval()

@@ -9,8 +9,10 @@ from PIL import Image
 
 from anygrain.models.bert import BertConfig
 from anygrain.models.convnet import EfficientNetLiteConfig
-from anygrain.models.semantic_sam import Prompts, SemanticSAM, SemanticSAMConfig, inverse_sigmoid
+from anygrain.models.semantic_sam import Prompts, SemanticSAM, inverse_sigmoid
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.resize import Resize
+from anygrain.segmenter import Segmenter
 from tiny_semantic_sam import build, tiny_config
 
 
@@ -152,3 +154,15 @@ def test_without_a_text_encoder_or_tokenizer_names_are_refused():
 def test_the_inverse_sigmoid_stays_away_from_the_ends():
     values = inverse_sigmoid(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0])).sigmoid()
     torch.testing.assert_close(values, torch.tensor([1e-5, 1e-5, 0.5, 1 - 1e-5, 1 - 1e-5]), atol=1e-6, rtol=0)
+
+
+def test_the_smallest_photos_have_a_coarsest_map_of_one_cell():
+    """One channel a group there: a norm of single numbers."""
+    network = build(resize="fit", input_size=64)
+    segmenter = Segmenter(network, {"name": "tiny", "fingerprint": "tiny"})
+    for size in ((64, 64), (3, 5), (1, 1)):
+        image = np.zeros((*size, 3), np.uint8)
+        prediction = segmenter(image, points=[(size[1] / 2, size[0] / 2)])
+        assert prediction.masks.shape[1:] == size
+        assert np.isfinite(prediction.low_res_logits).all()
+    assert network.memory_sizes(segmenter.embed([image])[0].features[0])[0] == (1, 1)

@@ -17,7 +17,8 @@ from official import index_table
 from anygrain.models.clip_text import CLIPTextConfig
 from anygrain.models.convert_semantic_sam import semantic_sam, semantic_sam_keys
 from anygrain.models.pixel_decoder import PixelDecoderConfig
-from anygrain.models.semantic_sam import Prompts, SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import Prompts, SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.models.swin import SwinConfig
 from anygrain.segmenter import Segmenter
 

@@ -13,7 +13,8 @@ from anygrain.models.convert_semantic_sam import (
     semantic_sam_keys,
     tied_keys,
 )
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 
 RELEASED = {"swint": SemanticSAMConfig.released_tiny(), "swinl": SemanticSAMConfig.released_large()}
 

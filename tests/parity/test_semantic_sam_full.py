@@ -9,7 +9,8 @@ import torch
 from semsam_official import error, golden, pixels_of, prompts, state_dict
 
 from anygrain.models.convert_semantic_sam import semantic_sam
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.resize import Resize
 
 pytestmark = pytest.mark.slow

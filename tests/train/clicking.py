@@ -12,7 +12,8 @@ from anygrain.data.shards import write_shards
 from anygrain.data.transforms import AugmentConfig
 from anygrain.models.clip_text import CLIPTextConfig
 from anygrain.models.pixel_decoder import PixelDecoderConfig
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.models.semantic_sam_loss import PromptLossConfig
 from anygrain.models.swin import SwinConfig
 from anygrain.train.trainer import TrainConfig

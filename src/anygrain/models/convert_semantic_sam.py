@@ -19,7 +19,8 @@ from anygrain.models.convert import (
     shapes_of,
     swin_names,
 )
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.models.swin import SwinConfig
 
 _HEAD = "sem_seg_head.predictor"

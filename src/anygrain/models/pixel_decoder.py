@@ -269,6 +269,17 @@ def reference_points(sizes: Sequence[Size], device: torch.device) -> Tensor:
     return torch.cat(centres)[None]
 
 
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, also for one channel a group on a map of one cell: a small photo's coarsest map.
+
+    ``nn.GroupNorm`` refuses to norm a single number, in evaluation too; the norm of one is 0, so the bias remains.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=bias)
-    return nn.Sequential(conv, nn.GroupNorm(_GROUPS, out_channels))
+    return nn.Sequential(conv, GroupNorm(_GROUPS, out_channels))

@@ -17,7 +17,8 @@ from anygrain.data.transforms import AugmentConfig
 from anygrain.models.bert import BertConfig
 from anygrain.models.convnet import EfficientNetLiteConfig
 from anygrain.models.pixel_decoder import PixelDecoderConfig
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.models.semantic_sam_loss import PromptLossConfig
 from anygrain.recipes.sources import find_sources
 from anygrain.train.optim import OptimConfig

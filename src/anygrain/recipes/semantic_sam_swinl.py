@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.recipes import semantic_sam_swint
 from anygrain.train.trainer import TrainConfig
 

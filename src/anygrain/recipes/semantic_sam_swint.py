@@ -18,7 +18,8 @@ from pathlib import Path
 
 from anygrain.data.clicks import ClickConfig
 from anygrain.models.clip_text import CLIPTextConfig
-from anygrain.models.semantic_sam import SemanticSAM, SemanticSAMConfig
+from anygrain.models.semantic_sam import SemanticSAM
+from anygrain.models.semantic_sam_config import SemanticSAMConfig
 from anygrain.recipes.sources import find_sources
 from anygrain.train.optim import OptimConfig
 from anygrain.train.trainer import TrainConfig
