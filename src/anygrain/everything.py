@@ -9,6 +9,7 @@ run-length codes of the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -46,6 +47,9 @@ class EverythingOptions:
     def __post_init__(self):
         if not 1 <= self.points_per_side <= MOST_POINTS:
             raise ValueError(f"points_per_side must be from 1 to {MOST_POINTS}, got {self.points_per_side}")
+        for name in ("min_predicted_iou", "min_stability", "stability_offset"):
+            if math.isnan(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, got nan")
         if not 0 < self.max_overlap <= 1:
             raise ValueError(f"max_overlap must lie between 0 and 1, got {self.max_overlap}")
         if self.min_area < 0 or self.joint < 0:
