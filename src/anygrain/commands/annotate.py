@@ -41,6 +41,9 @@ class AnnotateOptions:
     """What is known beforehand: boxes with names, masks, or nothing (and nothing that is annotated is looked at)."""
     teachers: Literal["small", "paper"] = "small"
     """small works on a fresh machine without network; paper loads the paper's, gigabytes of them."""
+    proposer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """One of our Semantic-SAM models, which then makes the masks: of boxes, or of a grid of clicks where there are
+    none."""
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the images of a COCO JSON are; by default a folder `images` beside it, or its own folder."""
     limit: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
@@ -82,7 +85,7 @@ def annotate(arguments: Sequence[str]) -> int:
     from anygrain.annotate.photos import open_photos
     from anygrain.annotate.routes import route
 
-    steps = route(options.route, options.teachers)
+    steps = route(options.route, options.teachers, proposer=options.proposer)
     config = EngineConfig(
         part=options.part,
         batch=options.batch,
