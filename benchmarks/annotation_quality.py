@@ -6,7 +6,9 @@
 Three parts, each skipped where its photographs are annotated already (so it goes on where it was stopped):
 
 1. The photographs of the sources of ``--choose`` are annotated as if nothing were known, with nearly every pair kept.
-   Precision and recall along the score; the threshold is the lowest at which precision is ``--wanted``.
+   What a pair's belief is worth is fitted for names with and without the classifier's evidence: on every other
+   photograph, tried on those between, and the other way round. Precision and recall along the score of ``Agree``'s own
+   curves; the threshold is the lowest at which precision is ``--wanted``.
 2. The same for the sources of ``--report``, at that threshold: has it been chosen too well?
 3. The paper's finding that naming given masks is worse than labelling from scratch: the given masks of ``--given``
    photographs are named by the same classifier, each by its own crop; the share of wrong names is printed beside that
@@ -17,15 +19,18 @@ Writes ``curve.png``, ``report.png`` and ``quality.json`` into ``--out``.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from anygrain.annotate.agree import Agree
+import numpy as np
+
+from anygrain.annotate.agree import Agree, class_of
 from anygrain.annotate.check import Check, Row, curve, judge, matched
 from anygrain.annotate.engine import EngineConfig, annotate
 from anygrain.annotate.names import imagenet_names, plain
 from anygrain.annotate.photos import Photo, Photos, open_photos
+from anygrain.annotate.platt import Curve, fit, probability
 from anygrain.annotate.rank import by_precision
 from anygrain.annotate.refer import Refer
 from anygrain.annotate.routes import route
@@ -38,7 +43,9 @@ from anygrain.types import Region, Sample
 
 CHOOSE = ("coco", "pets", "horses", "clothing", "camvid")
 REPORT = ("caltech_outlines", "coco_people", "food", "labelmefacade", "sky", "sysu_shapes")
-LOWEST = 0.3  # of the pairs kept for the curves
+LOWEST = 0.3  # belief of the pairs kept for the curves
+BELIEF = {"seen": (0.0, 1.0), "unseen": (0.0, 1.0)}  # curves that leave it as it is
+KINDS = ("seen", "unseen")
 
 
 @dataclass
@@ -62,12 +69,12 @@ class Spread:
 
 
 def small(arguments: argparse.Namespace) -> tuple[Step, ...]:
-    """The small route with nearly every pair kept."""
+    """The small route with nearly every pair kept, scored by its belief alone."""
     steps = []
     for step in route("none", "small"):
         if isinstance(step, (Refer, Agree)):
             step = replace(step, teacher=replace(step.teacher, bf16=arguments.bf16))
-        lowest = {Refer: {"presence": LOWEST}, Agree: {"threshold": LOWEST, "thresholds": ()}}
+        lowest = {Refer: {"presence": LOWEST}, Agree: {"threshold": LOWEST, "thresholds": ()} | BELIEF}
         steps.append(replace(step, **lowest.get(type(step), {})))
     return tuple(steps)
 
@@ -83,12 +90,64 @@ def records(folder: Path) -> Iterator[Sample]:
     return (from_record(reader.record(number), b"") for number in range(len(reader)))
 
 
-def judged(arguments, sources, out: Path):
+def kind_of(region: Region) -> str:
+    return "unseen" if class_of(region) is None else "seen"
+
+
+def scored(sample: Sample, curves: Mapping[str, Curve]) -> Sample:
+    """Scores of the curves for belief."""
+    regions = (replace(r, score=probability(r.score or 0.0, curves[kind_of(r)])) for r in sample.regions)
+    return replace(sample, regions=tuple(regions))
+
+
+def own_curves() -> dict[str, Curve]:
+    """Those that ``Agree`` comes with."""
+    return {kind: getattr(Agree(), kind) for kind in KINDS}
+
+
+def halves(arguments, sources, out: Path) -> dict:
+    """Curves fitted on one half of each source's photographs, tried on the other, and the other way round."""
+    pairs = [[], []]  # (kind, belief, right) of the photographs of each half
+    for source in sources:
+        both = sorted(matched(records(out / source), records(arguments.shards / source)), key=lambda two: two[0].id)
+        for number, (predicted, truth) in enumerate(both):
+            for region in predicted.regions:
+                ((pair,), _) = judge(replace(predicted, regions=(region,)), truth)
+                if pair.right is not None:
+                    pairs[number % 2].append((kind_of(region), region.score, pair.right))
+    figures = {"all": {kind: fitted(pairs[0] + pairs[1], kind) for kind in KINDS}, "halves": []}
+    for own, other in ((0, 1), (1, 0)):
+        curves = {kind: fitted(pairs[own], kind) for kind in KINDS}
+        right = np.array([pair[2] for pair in pairs[other]])
+        ways = {
+            "evidence 0.6 for unseen": [b * (0.6 if kind == "unseen" else 1) for kind, b, _ in pairs[other]],
+            "fitted": [probability(b, curves[kind]) for kind, b, _ in pairs[other]],
+        }
+        figures["halves"].append({"curves": curves, "pairs": len(right), "right": int(right.sum())})
+        for way, scores in ways.items():
+            figures["halves"][-1][way] = {
+                "average precision": average_precision(np.array(scores), right),
+                "Brier": float(((np.array(scores) - right) ** 2).mean()),
+            }
+    return figures
+
+
+def fitted(pairs, kind: str) -> Curve:
+    return fit(*zip(*[(belief, right) for k, belief, right in pairs if k == kind], strict=True))
+
+
+def average_precision(scores: np.ndarray, right: np.ndarray) -> float:
+    """Mean precision at each right pair, the surest first."""
+    hits = right[np.argsort(-scores, kind="stable")]
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+def judged(arguments, sources, out: Path, curves: Mapping[str, Curve]):
     """Pairs and wanted categories of all sources' photographs that are annotated."""
     pairs, wanted = [], []
     for source in sources:
         for predicted, truth in matched(records(out / source), records(arguments.shards / source)):
-            some, asked = judge(predicted, truth)
+            some, asked = judge(scored(predicted, curves), truth)
             pairs += some
             wanted += asked
     return pairs, wanted
@@ -113,6 +172,8 @@ def given_masks(arguments, sources) -> dict[str, dict[str, int]]:
         photographs = {sample.id for sample in records(ways["given"] / source)}
         for way, folder in ways.items():
             made = (sample for sample in records(folder / source) if sample.id in photographs)
+            if way == "scratch":
+                made = (scored(sample, own_curves()) for sample in made)
             for predicted, truth in matched(made, records(arguments.shards / source)):
                 for region in predicted.regions:
                     if way == "scratch" and (region.score or 0) < arguments.threshold:
@@ -150,18 +211,22 @@ def main() -> None:
 
     for source in arguments.choose:
         make(arguments, source, arguments.out / "choose" / source, small(arguments), arguments.limit, known=False)
-    rows = curve(*judged(arguments, arguments.choose, arguments.out / "choose"), thresholds)
+    fits = halves(arguments, arguments.choose, arguments.out / "choose")
+    print(json.dumps(fits, indent=1))
+    rows = curve(*judged(arguments, arguments.choose, arguments.out / "choose", own_curves()), thresholds)
     Check(rows=rows).draw(arguments.out / "curve.png")
     print(Check(rows=rows))
     threshold = chosen(rows, arguments.wanted)
     print(f"\nthreshold for precision {arguments.wanted}: {threshold}\n", flush=True)
     arguments.threshold = threshold if threshold is not None else LOWEST
-    figures = {"threshold": threshold, "wanted": arguments.wanted, "choose": [asdict(row) for row in rows]}
+    figures = {"threshold": threshold, "wanted": arguments.wanted, "fits": fits}
+    figures["choose"] = [asdict(row) for row in rows]
 
     for source in arguments.report:
         make(arguments, source, arguments.out / "report" / source, small(arguments), arguments.limit, known=False)
     if arguments.report:
-        rows = curve(*judged(arguments, arguments.report, arguments.out / "report"), [LOWEST, arguments.threshold])
+        report = judged(arguments, arguments.report, arguments.out / "report", own_curves())
+        rows = curve(*report, [LOWEST, arguments.threshold])
         Check(rows=rows).draw(arguments.out / "report.png")
         print(Check(rows=rows), flush=True)
         figures["report"] = [asdict(row) for row in rows]

@@ -279,6 +279,33 @@ def test_eight_networks(anygrain, command, tmp_path):
         assert name == ("+".join(there) or "baseline")
 
 
+def test_annotated_shards_of_their_own_are_the_pseudo_labels(anygrain, command, shards, trained, tmp_path, tiny_model):
+    """What `anygrain annotate` has made lies elsewhere: nothing else is pseudo-labelled; start, rows and fields are
+    those asked for, and another start is refused."""
+    from shutil import copytree
+
+    mine = copytree(shards / "pseudo_voc", tmp_path / "mine")
+    options = ("--pseudo", mine, "--only", "none", "joint", "--init", tiny_model, "--optim.lr", "1e-5")
+    result = anygrain(*command("fig5", *options, "--batch.size", "32"))
+    assert result.status == 0, result
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["joint", "none"]
+    joint, none = (
+        stage_config(out, f"{row}/seed-0/{stage}") for row, stage in (("joint", "joint"), ("none", "finetune"))
+    )
+    assert sources_of(joint) - sources_of(none) == {"mine"}
+    assert [config["optim"]["lr"] for config in (joint, none)] == [1e-5, 1e-5]
+    assert [config["batch"]["size"] for config in (joint, none)] == [32, 32]
+    assert joint["mixture"]["weights"]["mine"] == pytest.approx(sum(joint["mixture"]["weights"].values()) / 2)
+    assert f"start {tiny_model} (" in result.out
+    trained.steps.clear()
+    assert anygrain(*command("fig5", *options, "--batch.size", "32")).status == 0
+    assert not trained.steps
+    other = anygrain(*command("fig5", "--pseudo", mine, "--only", "none", "--optim.lr", "1e-5", "--batch.size", "32"))
+    assert other.status == 2
+    assert "its runs start from" in other.err
+
+
 def labels(shards, steps=100, scale="nano"):
     return Labels(scale=SCALES[scale], data=shards, pseudo=("pseudo_voc",), steps=steps)
 
@@ -375,6 +402,8 @@ def test_a_table_shows_mean_and_spread_over_seeds(shards):
         (["fig5", "--seeds", "-1"], "seeds are '-1'"),
         (["fig5", "--val-photos", "0"], "val_photos is 0"),
         (["fig5", "--pseudo", "sam"], "no pseudo-labelled source (sam)"),
+        (["fig5", "--only", "all"], "fig5 has no row all; its rows are none, joint, pretrain+finetune"),
+        (["fig5", "--init", "nano"], "--init nano is another network than the recipe's"),
         (["fig5", "--data", "none"], "none: no such folder"),
         (["fig5", "--val", "none"], "none: no such folder"),
         (["fig5", "--val", "PSEUDO"], "none of the sources that the table measures"),

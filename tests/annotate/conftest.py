@@ -2,6 +2,8 @@
 
 import pytest
 
+from tiny_semantic_sam import build
+
 
 @pytest.fixture(scope="session")
 def tiny_teachers(tmp_path_factory):
@@ -13,3 +15,11 @@ def tiny_teachers(tmp_path_factory):
         (root / name).mkdir()
         write(root / name)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_clicks(tmp_path_factory):
+    """A model folder with a small Semantic-SAM of random weights."""
+    from anygrain import hub
+
+    return hub.save(build(), tmp_path_factory.mktemp("models") / "clicks", card="# tiny\n")

@@ -112,6 +112,14 @@ def test_a_pair_is_right_wrong_or_not_told(mask, name, right):
     assert [(want.category, want.score) for want in wanted] == [("dog", 0.7 if right else None)]
 
 
+def test_a_bare_box_of_the_name_leaves_a_pair_untold():
+    box = Region(box=(20.0, 0.0, 30.0, 20.0), category="cow")
+    truth = sample(region(LEFT, "dog"), box, exhaustive=("dog", "cow"))
+    for mask, right in ((RIGHT, None), (LEFT, False)):
+        (pair,), _ = judge(sample(region(mask, "cow", 0.5)), truth)
+        assert pair.right is right
+
+
 def test_ignored_pixels_count_on_neither_side():
     crowd = region(rect(0, 10, 20, 30), "dog", ignore=True)
     truth = sample(region(LEFT, "dog"), crowd, exhaustive=("dog",))

@@ -7,9 +7,10 @@ from PIL import Image
 from anygrain.annotate.caption import BlipTeacher, Caption
 from anygrain.annotate.detect import Detect, GroundingDinoTeacher
 from anygrain.annotate.names import compatible, imagenet_names, more_general, plain, same
-from anygrain.annotate.propose import Propose, SamTeacher
+from anygrain.annotate.own import SemanticSamTeacher, UniLSegTeacher
+from anygrain.annotate.propose import Everything, Propose, SamTeacher
 from anygrain.annotate.rank import ClipTeacher, Rank, by_precision, by_quantile
-from anygrain.annotate.refer import Refer, UniLSegTeacher
+from anygrain.annotate.refer import Refer
 from anygrain.annotate.step import Worker
 from anygrain.annotate.tag import Name, RamTeacher, Tag
 from anygrain.annotate.tidy import Forget, Tidy, Unname
@@ -105,6 +106,46 @@ def test_propose_leaves_other_regions_and_drops_what_sam_is_unsure_of(tiny_teach
     assert drops == {("propose", "predicted IoU below min_iou"): 1}
 
 
+def test_semantic_sam_gives_a_box_the_mask_that_it_is_surest_of(tiny_clicks):
+    """The same as asked by hand, of the photograph itself."""
+    from anygrain import load
+
+    step = Propose(teacher=SemanticSamTeacher(model=str(tiny_clicks)), min_iou=0)
+    boxes = [(30.0, 20.0, 150.0, 120.0), (-5.0, 10.0, 90.0, 250.0)]
+    given = photo(regions=[Region(box=box, category="x") for box in boxes])
+    (sample,), _ = run(step, given)
+    segmenter = load(tiny_clicks, device="cpu")
+    for region, box in zip(sample.regions, (boxes[0], (0.0, 10.0, 90.0, 216.0)), strict=True):
+        answer = segmenter(given.image, box=box)
+        best = answer.scores.argmax()
+        assert (region.mask.to_array() == answer.masks[best]).all()
+        assert region.score == pytest.approx(answer.scores[best], abs=1e-5)
+        assert region.origin["propose"].startswith("clicks@")
+
+
+def test_semantic_sam_proposes_everything_that_a_grid_of_clicks_finds(tiny_clicks):
+    from anygrain import load
+    from anygrain.everything import EverythingOptions
+
+    lax = {"points_per_side": 3, "min_predicted_iou": 0.0, "min_stability": 0.0}
+    step = Everything(teacher=SemanticSamTeacher(model=str(tiny_clicks)), options=EverythingOptions(**lax))
+    samples = [photo(n, [Region(box=(3.0, 3.0, 9.0, 9.0))], size) for n, size in enumerate(SIZES)]
+    together, _ = run(step, *samples)
+    segmenter = load(tiny_clicks, device="cpu")
+    for sample, given in zip(together, samples, strict=True):
+        expected = segmenter.everything(given.image, **lax)
+        assert sample.regions[0] == given.regions[0]
+        found = sample.regions[1:]
+        assert [(r.mask, r.score, r.granularity) for r in found] == [(r.mask, r.score, r.granularity) for r in expected]
+        assert found
+        assert all(r.category is None and r.box == r.mask.box and r.origin["step"] == "everything" for r in found)
+
+
+def test_a_teacher_of_words_cannot_propose(tiny_model):
+    with pytest.raises(ValueError, match=r"the teacher tiny must take prompts of the kind box, but takes text$"):
+        SemanticSamTeacher(model=str(tiny_model)).load("cpu")
+
+
 # ------------------------------------------------------------------------------------------------ tags -> boxes
 
 
@@ -193,6 +234,41 @@ def test_a_batch_gives_what_the_photographs_give_one_by_one(tiny_teachers, dino_
                 if theirs.mask is not None:
                     difference = mine.mask.to_array() ^ theirs.mask.to_array()
                     assert difference.mean() < 1e-3
+
+
+def test_a_score_is_the_share_of_right_pairs_that_was_measured():
+    """Pairs of which the belief says too much: the curve tells the truth again, and keeps their order."""
+    from anygrain.annotate.platt import fit, probability
+
+    draw = np.random.default_rng(0)
+    belief = draw.uniform(0.05, 0.95, 4000)
+    right = draw.random(4000) < belief**2
+    curve = fit(belief.tolist(), right.tolist())
+    scores = np.array([probability(value, curve) for value in belief])
+    assert (np.diff(scores[np.argsort(belief)]) >= 0).all()
+    for low in (0.1, 0.3, 0.5, 0.7):
+        bin_ = (scores >= low) & (scores < low + 0.2)
+        assert right[bin_].mean() == pytest.approx(scores[bin_].mean(), abs=0.05)
+    assert fit([0.7], [True]) != fit([0.7], [False])
+    with pytest.raises(ValueError, match="0 scores and 1 verdicts"):
+        fit([], [True])
+
+
+@pytest.mark.parametrize(("category", "curve"), [("dog", "seen"), ("person", "unseen")])
+def test_agree_scores_names_with_and_without_evidence_by_curves_of_their_own(tiny_model, category, curve):
+    from anygrain.annotate.agree import Agree
+    from anygrain.annotate.platt import probability
+
+    teacher = UniLSegTeacher(model=str(tiny_model))
+    given = drawn((60, 40, 200, 120), category=category, score=0.9)
+    plain_ = {"teacher": teacher, "threshold": 0.0, "seen": (0.0, 1.0), "unseen": (0.0, 1.0)}
+    (before,), _ = run(Agree(**plain_), photo(regions=[given]))
+    (after,), _ = run(Agree(**plain_ | {curve: (-0.5, 2.0)}), photo(regions=[given]))
+    belief = before.regions[0].score
+    assert 0.001 < belief < 0.9
+    assert after.regions[0].score == pytest.approx(probability(belief, (-0.5, 2.0)))
+    (dropped,), drops = run(Agree(**plain_ | {curve: (-9.0, 1.0), "threshold": 0.5}), photo(regions=[given]))
+    assert (dropped.regions, drops) == ((), {("rank", "score below threshold"): 1})
 
 
 # ------------------------------------------------------------------------------------------------ words

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anygrain.annotate.agree import Agree
 from anygrain.annotate.caption import BlipTeacher
 from anygrain.annotate.detect import Detect, GroundingDinoTeacher
-from anygrain.annotate.propose import Propose, SamTeacher
+from anygrain.annotate.own import SemanticSamTeacher, UniLSegTeacher
+from anygrain.annotate.propose import Everything, Propose, SamTeacher
 from anygrain.annotate.rank import ClipTeacher, Rank
-from anygrain.annotate.refer import Refer, UniLSegTeacher
+from anygrain.annotate.refer import Refer
 from anygrain.annotate.routes import route
 from anygrain.annotate.step import Worker
-from anygrain.annotate.tag import RamTeacher
+from anygrain.annotate.tag import Name, RamTeacher
 from anygrain.annotate.tidy import Tidy
+from anygrain.everything import EverythingOptions
 from anygrain.images import open_image
 from anygrain.masks import read_labels
 from anygrain.types import Mask, Region, Sample
@@ -27,7 +30,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "annotate_steps.md"
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_teachers, tiny_model):
+def tiny(tiny_teachers, tiny_model, tiny_clicks):
     """The tiny teacher of each kind that a route may name."""
     return {
         SamTeacher: SamTeacher(model=str(tiny_teachers / "sam")),
@@ -35,6 +38,7 @@ def tiny(tiny_teachers, tiny_model):
         BlipTeacher: BlipTeacher(model=str(tiny_teachers / "blip"), max_tokens=5),
         ClipTeacher: ClipTeacher(model=str(tiny_teachers / "clip")),
         UniLSegTeacher: UniLSegTeacher(model=str(tiny_model)),
+        SemanticSamTeacher: SemanticSamTeacher(model=str(tiny_clicks)),
         RamTeacher: RamTeacher(model=str(tiny_teachers / "ram")),
     }
 
@@ -43,6 +47,11 @@ def with_tiny(steps, tiny):
     """The same route with tiny teachers; random scores must not decide, so every threshold is at its lowest."""
     lowest = {
         Propose: {"min_iou": -1.0},
+        Everything: {
+            "options": EverythingOptions(points_per_side=3, min_predicted_iou=0.0, min_stability=0.0, max_overlap=0.9)
+        },
+        Name: {"threshold": 0.0},
+        Agree: {"threshold": 0.0},
         Detect: {"threshold": 0.0},
         Rank: {"threshold": -1.0},
         Refer: {"presence": 0.0},
@@ -99,6 +108,29 @@ def test_the_papers_routes_run_from_photographs_to_triplets(tiny, given, name, o
             assert re.fullmatch(r"clip@[0-9a-f]{8} -?\d\.\d{3}", region.origin["rank"])
 
 
+@pytest.mark.filterwarnings("ignore:.*longer than the model's")
+@pytest.mark.parametrize(
+    ("name", "teachers", "steps"),
+    [
+        ("boxes", "paper", ["propose", "caption", "rank", "tidy"]),
+        ("masks", "paper", ["forget", "tag", "detect", "propose", "rank", "tidy"]),
+        ("none", "paper", ["forget", "everything", "caption", "rank", "tidy"]),
+        ("boxes", "small", ["name", "propose", "rank", "tidy"]),
+        ("masks", "small", ["forget", "everything", "name", "rank", "tidy"]),
+        ("none", "small", ["forget", "everything", "name", "rank", "tidy"]),
+    ],
+)
+def test_every_route_takes_its_masks_from_semantic_sam(tiny, given, name, teachers, steps):
+    whole = tuple(with_tiny(route(name, teachers, proposer="any"), tiny))
+    assert [step.name for step in whole] == steps
+    samples, worker = given, Worker()
+    for step in whole:
+        samples = step(samples, worker)
+    made = [region for sample in samples for region in sample.regions if "clicks@" in str(region.origin)]
+    assert made
+    assert all(region.mask.area and (region.category or region.captions) and region.origin["rank"] for region in made)
+
+
 @pytest.mark.parametrize("name", ["boxes", "masks", "none"])
 def test_the_small_routes_name_and_place_what_photographs_show(photos, name):
     """With the real small teachers: a cat is found as a cat, from nothing, from a wrong mask, and from its box."""
@@ -141,6 +173,8 @@ def test_a_wrong_route_says_which_there_are():
         route("points")
     with pytest.raises(ValueError, match="only the route masks"):
         route("none", caption_given_masks=True)
+    with pytest.raises(ValueError, match="given masks need no proposer"):
+        route("masks", caption_given_masks=True, proposer="swint")
 
 
 def test_without_weights_and_network_one_sentence_names_teacher_size_and_small_route(tmp_path):

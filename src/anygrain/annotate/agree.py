@@ -1,7 +1,8 @@
 """How far a mask can be believed, without large teachers: two questions that a guess does not pass.
 
 Does the model give the same mask when it is asked in other words, and when it sees the photograph mirrored? And does an
-ImageNet classifier see the named thing inside the mask, and less of it without?
+ImageNet classifier see the named thing inside the mask, and less of it without? For names that the classifier does not
+know only the first question is left; what either kind of answer is worth has been measured on labelled photographs.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 
 from anygrain.annotate.names import imagenet_names, plain
 from anygrain.annotate.origin import changed
+from anygrain.annotate.own import UniLSegTeacher
 from anygrain.annotate.pictures import crop, only, without
+from anygrain.annotate.platt import Curve, probability
 from anygrain.annotate.rank import Thresholds, above
-from anygrain.annotate.refer import UniLSegTeacher, inside
+from anygrain.annotate.refer import inside
 from anygrain.annotate.small import ImageNetClassifier, ImageNetTeacher
 from anygrain.annotate.step import Worker
 from anygrain.types import ImageEmbedding, Prompt, Region, Sample
@@ -29,20 +32,23 @@ if TYPE_CHECKING:
 class Agree:
     """Scores every mask that has a category or caption; low ones go.
 
-    score = score so far x agreement x evidence.
+    belief = score so far x agreement x evidence, and the score is how likely a pair of that belief is right.
     agreement: the lower of two IoUs with the mask: the mean over paraphrases, and that of the mirrored photograph.
-    evidence: of the classifier for the category, inside / (inside + outside + ``doubt``); ``unknown`` for names that
-        ImageNet has no class for, or too few.
+    evidence: of the classifier for the category, inside / (inside + outside + ``doubt``); 1 for names that ImageNet has
+        no class for, or too few.
+    seen, unseen: from belief to score, for names with and without the classifier's evidence
+        (``benchmarks/annotation_quality.py`` fits them).
     threshold, thresholds: as in ``Rank``.
     """
 
     name: ClassVar[str] = "rank"
     teacher: UniLSegTeacher = field(default_factory=UniLSegTeacher)
     classifier: ImageNetTeacher = field(default_factory=ImageNetTeacher)
-    threshold: float = 0.55
+    threshold: float = 0.8
     thresholds: Thresholds = ()
     doubt: float = 0.05
-    unknown: float = 0.6
+    seen: Curve = (0.11, 1.25)
+    unseen: Curve = (-0.59, 1.14)
 
     @property
     def teachers(self) -> tuple[UniLSegTeacher, ImageNetTeacher]:
@@ -56,30 +62,42 @@ class Agree:
         done = []
         for sample, embedding in zip(samples, embeddings, strict=True):
             threshold = dict(self.thresholds).get(sample.source, self.threshold)
-            scores = {
-                number: (1.0 if region.score is None else region.score)
-                * self._evidence(sample, region, worker, classifier)
-                for number, region in enumerate(sample.regions)
-                if ways_to_say(region)
-            }
+            said = {n: ways for n, region in enumerate(sample.regions) if (ways := ways_to_say(region))}
+            beliefs = {number: self._belief(sample, sample.regions[number], worker, classifier) for number in said}
             # Agreement costs most and only lowers a score: what is below the threshold already need not be asked again.
-            asked = {n: ways_to_say(sample.regions[n]) for n, score in scores.items() if score >= threshold}
+            asked = {n: said[n] for n in said if self._score(sample.regions[n], beliefs[n]) >= threshold}
             if asked:
                 agreed = _agreement(sample, embedding, asked, worker, segmenter)
-                scores |= {number: scores[number] * agreed[number] for number in asked}
+                beliefs |= {number: beliefs[number] * agreed[number] for number in asked}
+            scores = {number: self._score(sample.regions[number], belief) for number, belief in beliefs.items()}
             done.append(changed(sample, above(self, sample, scores, worker)))
         return done
 
-    def _evidence(self, sample: Sample, region: Region, worker: Worker, classifier: ImageNetClassifier) -> float:
-        word = None if region.category is None else plain(region.category)
-        column = None if word is None or word in imagenet_names().poor else classifier.column.get(word)
-        if column is None or region.mask is None or region.mask.box is None:
-            return self.unknown
+    def _score(self, region: Region, belief: float) -> float:
+        return probability(belief, self.seen if class_of(region) is not None else self.unseen)
+
+    def _belief(self, sample: Sample, region: Region, worker: Worker, classifier: ImageNetClassifier) -> float:
+        """Score so far x evidence."""
+        before, word = 1.0 if region.score is None else region.score, class_of(region)
+        if word is None or region.mask is None or region.mask.box is None:
+            return before
         image = worker.image(sample)
         views = [crop(image, region.mask.box, 0.1), only(image, region.mask, 0.1), without(image, region.mask)]
-        whole, alone, rest = classifier.probabilities(views)[:, column].tolist()
+        whole, alone, rest = classifier.probabilities(views)[:, classifier.column[word]].tolist()
         within = max(whole, alone)
-        return within / (within + rest + self.doubt)
+        return before * within / (within + rest + self.doubt)
+
+
+def class_of(region: Region) -> str | None:
+    """The classifier's word for a region's category; None where it has none that can be relied on.
+
+    >>> class_of(Region(category="dogs")), class_of(Region(category="person"))
+    ('dog', None)
+    """
+    if region.category is None:
+        return None
+    names, word = imagenet_names(), plain(region.category)
+    return word if word in names.words and word not in names.poor else None
 
 
 def ways_to_say(region: Region) -> tuple[str, ...]:

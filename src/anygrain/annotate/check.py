@@ -12,6 +12,7 @@ import numpy as np
 
 from anygrain import markdown
 from anygrain.annotate.names import compatible, same
+from anygrain.data.boxes import rectangle
 from anygrain.data.formats import from_record
 from anygrain.data.shards import ShardReader
 from anygrain.types import Region, Sample
@@ -67,14 +68,15 @@ def judge(predicted: Sample, truth: Sample) -> tuple[list[Pair], list[Wanted]]:
     A pair is right when its IoU with one true mask of that name, or with the union of them, is at least 0.5. Otherwise
     it is wrong when the photograph truly has something of that name, when every occurrence of the name is annotated
     (``Sample.exhaustive``), or when it covers a true mask whose name contradicts it ("wolf" on the dog); else the truth
-    does not tell. A more general name on a true mask
-    ("animal" on the dog) is not told either. Ignored regions' pixels do not count, on neither side.
+    does not tell. A more general name on a true mask ("animal" on the dog) is not told either, nor is what touches a
+    box of that name without a mask. Ignored regions' pixels do not count, on neither side.
     """
     counted = np.ones(truth.size, bool)
     for region in truth.regions:
         if region.ignore and region.mask is not None:
             counted &= ~region.mask.to_array()
     true = [(region, _within(region, counted)) for region in truth.regions if region.mask and not region.ignore]
+    bare = [region for region in truth.regions if not region.mask and not region.ignore and region.box is not None]
     pairs: list[Pair] = []
     found: dict[str, float] = {}
     categories = sorted({region.category for region, _ in true if region.category is not None})
@@ -84,7 +86,8 @@ def judge(predicted: Sample, truth: Sample) -> tuple[list[Pair], list[Wanted]]:
             continue
         mask = _within(region, counted)
         score = _SURE if region.score is None else region.score
-        right = _judged(mask, name, true, truth.exhaustive)
+        boxed = [rectangle(region.box, truth.size) for region in bare if region.box and _called(name, region)]
+        right = _judged(mask, name, true, boxed, truth.exhaustive)
         pairs.append(Pair(truth.source, truth.id, name, score, right))
         if right:
             for category in categories:
@@ -99,17 +102,27 @@ def name_of(region: Region) -> str | None:
     return region.category or next(iter(region.captions), None)
 
 
+def _called(name: str, region: Region) -> bool:
+    return region.category is not None and same(name, region.category)
+
+
 def _within(region: Region, counted: np.ndarray) -> np.ndarray:
     assert region.mask is not None
     return region.mask.to_array() & counted
 
 
 def _judged(
-    mask: np.ndarray, name: str, true: Sequence[tuple[Region, np.ndarray]], exhaustive: frozenset[str]
+    mask: np.ndarray,
+    name: str,
+    true: Sequence[tuple[Region, np.ndarray]],
+    boxed: Sequence[np.ndarray],
+    exhaustive: frozenset[str],
 ) -> bool | None:
-    named = [other for region, other in true if region.category is not None and same(name, region.category)]
+    named = [other for region, other in true if _called(name, region)]
     if named and (_iou(mask, np.any(named, 0)) >= OVERLAP or any(_iou(mask, other) >= OVERLAP for other in named)):
         return True
+    if boxed and mask[np.any(boxed, 0)].any():
+        return None
     if named or any(same(name, category) for category in exhaustive):
         return False
     covered = [region.category for region, other in true if _iou(mask, other) >= OVERLAP]

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from anygrain.files import sha256
+
 INSTEAD = "or take the small teachers, which need no download"
 
 
@@ -85,11 +87,6 @@ def _commit_of(repo: str, revision: str) -> str:
 
 @lru_cache(maxsize=64)
 def _hash(folder: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_file():
-            digest.update(path.name.encode())
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()[:8]
+    files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    listing = "".join(f"{sha256(path)} {path.name}\n" for path in files)  # what a file is called counts too
+    return hashlib.sha256(listing.encode()).hexdigest()[:8]

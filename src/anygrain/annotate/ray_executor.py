@@ -2,7 +2,8 @@
 
 Each actor holds its teachers and streams what happens in its part. The stream waits until every event has been taken:
 so this process knows what an actor had in hand when it died, and no actor runs ahead of what can be committed. Only
-this process reads photographs and writes parts; no file system has to be shared.
+this process reads photographs and writes parts; no file system has to be shared. Steps may have actors of their own,
+see ``ray_steps``.
 """
 
 from __future__ import annotations
@@ -11,49 +12,53 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anygrain.annotate.executors import Deaths
+from anygrain.annotate.ray_steps import Needs, Share, check_shares, start, with_shares
 from anygrain.annotate.step import Worker
 from anygrain.annotate.work import Done, Event, Job, Task, Worked, Working
 
 
 class RayActors:
-    """Actors on Ray, replaced when they die. Each reserves ``cpus`` cores and ``gpus`` accelerators, also parts of one.
+    """Actors on Ray, replaced when they die.
 
+    needs: what each worker reserves. shares: actors besides, for steps that want other things than a worker has.
     address: of the cluster, as for ``ray.init``; None starts one on this machine and stops it at the end. A cluster's
     machines need the same anygrain and whatever defines the steps.
     """
 
-    def __init__(self, workers: int, *, address: str | None = None, cpus: float = 1, gpus: float = 0):
-        """Raises ImportError when Ray is missing, ValueError for numbers that make no sense."""
+    def __init__(
+        self, workers: int, *, address: str | None = None, needs: Needs | None = None, shares: Sequence[Share] = ()
+    ):
+        """Raises ImportError when Ray is missing, ValueError without a worker."""
         if workers < 1:
             raise ValueError(f"workers is {workers}; give at least 1")
-        if cpus < 0 or gpus < 0:
-            raise ValueError(f"a worker cannot have {cpus} cores and {gpus} accelerators: give 0 or more")
         _ray()
-        self.workers, self.address, self.cpus, self.gpus = workers, address, cpus, gpus
+        self.workers, self.address, self.needs, self.shares = workers, address, needs or Needs(), tuple(shares)
         self._deaths = Deaths()
 
     def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[Worked | Done]:
         """See ``Executor``."""
         ray = _ray()
+        check_shares(self.shares, job.steps)
         mine = not ray.is_initialized()
         if mine:
             self._connect(ray)
         self.workers = self._room(ray)
         source, waiting = iter(tasks), deque[Task]()
         crew: list[_Actor] = []
+        pools = start(ray, self.shares)
         try:
-            while self._give_out(ray, job, source, waiting, crew):
+            while self._give_out(ray, job, source, waiting, crew, pools):
                 ready, _ = ray.wait([actor.stream for actor in crew if actor.task])
                 for actor in [actor for actor in crew if actor.task and actor.stream in ready]:
                     yield from self._hear(ray, actor, waiting, crew)
         finally:
-            for actor in crew:
-                ray.kill(actor.handle)
+            for handle in [*(actor.handle for actor in crew), *(one for _, actors in pools for one in actors)]:
+                ray.kill(handle)
             if mine:
                 ray.shutdown()
 
@@ -70,19 +75,34 @@ class RayActors:
 
     def _room(self, ray: Any) -> int:
         """How many workers there is room for, at most those asked for: an actor without room would wait for ever."""
-        there = ray.cluster_resources()
-        needs = {"CPU": self.cpus, "GPU": self.gpus}
-        room = min([self.workers, *(int(there.get(name, 0) / need) for name, need in needs.items() if need)])
-        if room < 1:
+        whole = ray.cluster_resources()
+        there: dict[str, float] = dict(whole)
+        for share in self.shares:
+            for name, need in share.needs.resources().items():
+                there[name] = there.get(name, 0) - share.actors * need
+        rooms = [int((there.get(name, 0) + 1e-6) / need) for name, need in self.needs.resources().items()]
+        room = min([self.workers, *rooms])
+        if room < 1 or min(there.values()) < -1e-6:
+            shares = "".join(
+                f", {share.actors} actors of {share.needs} for {'+'.join(share.steps)}" for share in self.shares
+            )
             raise ValueError(
-                f"Ray has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} accelerators, too few for a worker "
-                f"of {self.cpus:g} and {self.gpus:g}: ask for less with --cpus and --gpus"
+                f"Ray has {whole.get('CPU', 0):g} cores and {whole.get('GPU', 0):g} accelerators, too few for a worker "
+                f"of {self.needs}{shares}: ask for less with --cpus, --gpus, --memory and --share"
             )
         if room < self.workers:
             warnings.warn(f"Ray has room for {room} workers of the {self.workers} asked for", stacklevel=2)
         return room
 
-    def _give_out(self, ray: Any, job: Job, source: Iterator[Task], waiting: deque[Task], crew: list[_Actor]) -> bool:
+    def _give_out(
+        self,
+        ray: Any,
+        job: Job,
+        source: Iterator[Task],
+        waiting: deque[Task],
+        crew: list[_Actor],
+        pools: Sequence[tuple[Share, list[Any]]],
+    ) -> bool:
         """A task for every actor that has none; whether anyone is at work."""
         while sum(actor.task is not None for actor in crew) < self.workers:
             task = waiting.popleft() if waiting else next(source, None)
@@ -90,8 +110,10 @@ class RayActors:
                 break
             actor = next((actor for actor in crew if actor.task is None), None)
             if actor is None:
-                remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(_Held)
-                crew.append(actor := _Actor(remote.remote(job)))
+                remote = ray.remote(**self.needs.options(), max_restarts=0)(_Held)
+                number = next(n for n in range(self.workers) if n not in {other.number for other in crew})
+                own = replace(job, steps=with_shares(job.steps, pools, number))
+                crew.append(actor := _Actor(remote.remote(own), number))
             actor.task, actor.ids = task, ()
             streaming = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1}
             actor.stream = actor.handle.work.options(**streaming).remote(task)
@@ -120,9 +142,10 @@ class RayActors:
 
 @dataclass
 class _Actor:
-    """An actor's handle, and what it has in hand."""
+    """An actor's handle, which of the workers it is, and what it has in hand."""
 
     handle: Any
+    number: int
     task: Task | None = None
     ids: tuple[str, ...] = ()
     stream: Any = None

@@ -3,55 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from anygrain.annotate.origin import changed, trace
+from anygrain.annotate.own import UniLSegTeacher
 from anygrain.annotate.step import Worker
 from anygrain.types import Box, Mask, Prompt, Region, Sample
-
-if TYPE_CHECKING:
-    from anygrain.segmenter import Segmenter
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniLSegTeacher:
-    """One of our own models: "nano", a model folder, or "org/repo" on the Hub."""
-
-    model: str = "nano"
-    bf16: bool = False
-
-    @property
-    def name(self) -> str:
-        """The last part of ``model``."""
-        return self.model.rstrip("/").split("/")[-1]
-
-    @property
-    def size(self) -> str:
-        """What its first use downloads."""
-        from pathlib import Path
-
-        from anygrain.hub import ALIASES
-
-        if self.model in ALIASES:
-            return "39 MB, ships with anygrain"
-        return "a folder here" if Path(self.model).is_dir() else "of unknown size from the Hub"
-
-    def version(self) -> str:
-        """First 8 digits of the model's fingerprint."""
-        return _fingerprint(self.model)
-
-    def load(self, device: str) -> Segmenter:
-        """A Segmenter that says "not there" below the lowest presence, so that steps choose their own threshold."""
-        from anygrain.hub import load
-
-        return load(self.model, device=device, presence_threshold=_LOWEST, bf16=self.bf16)
-
-
-_LOWEST = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +23,7 @@ class Refer:
     """
 
     name: ClassVar[str] = "refer"
-    teacher: UniLSegTeacher = UniLSegTeacher()
+    teacher: UniLSegTeacher = field(default_factory=UniLSegTeacher)
     presence: float = 0.5
     fits: float = 0.5
 
@@ -133,18 +93,3 @@ def _merge(sample: Sample, regions: dict[int, Region | None]) -> Iterator[Region
         new = regions.get(number, old)
         if new is not None:
             yield new
-
-
-def _fingerprint(model: str) -> str:
-    from anygrain.hub import find
-
-    return _fingerprint_of(str(find(model)))
-
-
-@lru_cache(maxsize=16)
-def _fingerprint_of(folder: str) -> str:
-    from pathlib import Path
-
-    from anygrain.hub import fingerprint
-
-    return fingerprint(Path(folder))[:8]

@@ -182,7 +182,7 @@ def _tried(
         worker.drops.clear()
         try:
             out = step(list(samples), worker)
-            _check(step, samples, out)
+            check(step, samples, out)
         except Exception as failure:  # whatever a teacher raises: it is counted, and said in rejected.jsonl
             error = failure
             count.failures += 1
@@ -193,7 +193,7 @@ def _tried(
     return None, error
 
 
-def _check(step: Step, samples: Sequence[Sample], out: Sequence[Sample]) -> None:
+def check(step: Step, samples: Sequence[Sample], out: Sequence[Sample]) -> None:
     """A step gives back the same photographs, and masks that training can use. Raises ValueError."""
     if [sample.id for sample in out] != [sample.id for sample in samples]:
         raise ValueError(f"step {step.name} must return the samples it was given, in their order, with other regions")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from anygrain.commands.parse import parse
+from anygrain.commands.parse import Many, parse
 
 if TYPE_CHECKING:
     from anygrain.annotate.executors import Executor
@@ -30,7 +30,7 @@ class AnnotateOptions:
       anygrain annotate photos/ --out shards/mine --dry-run
       anygrain annotate instances.json --images photos/ --out shards/boxes --route boxes --teachers paper
       anygrain annotate shards/val/coco --out relabelled --route masks --workers 2
-      anygrain annotate photos/ --out shards/mine --executor ray --address auto --workers 16 --gpus 0.5
+      anygrain annotate photos/ --out shards/mine --executor ray --workers 8 --share refer+rank:gpus=0.5,actors=2
     """
 
     photos: Annotated[Positional[Path], arg(metavar="PHOTOS|SHARDS|COCO.json")]
@@ -41,6 +41,9 @@ class AnnotateOptions:
     """What is known beforehand: boxes with names, masks, or nothing (and nothing that is annotated is looked at)."""
     teachers: Literal["small", "paper"] = "small"
     """small works on a fresh machine without network; paper loads the paper's, gigabytes of them."""
+    proposer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
+    """One of our Semantic-SAM models, which then makes the masks: of boxes, or of a grid of clicks where there are
+    none."""
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Where the images of a COCO JSON are; by default a folder `images` beside it, or its own folder."""
     limit: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
@@ -61,6 +64,11 @@ class AnnotateOptions:
     """Cores that Ray reserves for each worker."""
     gpus: Annotated[float, arg(metavar="N")] = 0
     """Accelerators that Ray reserves for each worker; 0.25 lets four share one."""
+    memory: Annotated[float, arg(metavar="GIB")] = 0
+    """Memory that Ray reserves for each worker, so that it puts no more on a machine than fit."""
+    share: Annotated[Many, arg(metavar="STEP+STEP:NEEDS", help_behavior_hint="")] = ()
+    """Actors of their own for some steps, which all workers share, e.g. refer+rank:cpus=1,gpus=0.5,actors=2 (repeat
+    for others); memory=4 reserves 4 GiB for each."""
     device: str = "auto"
     """Of the teachers: auto, cpu, cuda, cuda:1 or mps; with Ray, cuda where --gpus is given, else cpu."""
     part: Annotated[int, arg(metavar="N")] = 64
@@ -82,7 +90,7 @@ def annotate(arguments: Sequence[str]) -> int:
     from anygrain.annotate.photos import open_photos
     from anygrain.annotate.routes import route
 
-    steps = route(options.route, options.teachers)
+    steps = route(options.route, options.teachers, proposer=options.proposer)
     config = EngineConfig(
         part=options.part,
         batch=options.batch,
@@ -123,10 +131,13 @@ def _executor(options: AnnotateOptions) -> Executor:
 
     if options.executor == "ray":
         from anygrain.annotate.ray_executor import RayActors
+        from anygrain.annotate.ray_steps import Needs, Share
 
-        return RayActors(options.workers, address=options.address, cpus=options.cpus, gpus=options.gpus)
-    if options.address is not None or options.gpus:
-        raise ValueError("--address and --gpus are for --executor ray: add it, or leave them out")
+        needs = Needs(cpus=options.cpus, gpus=options.gpus, memory=round(options.memory * 2**30))
+        shares = [Share.parse(text) for text in options.share]
+        return RayActors(options.workers, address=options.address, needs=needs, shares=shares)
+    if options.address is not None or options.gpus or options.memory or options.share:
+        raise ValueError("--address, --gpus, --memory and --share are for --executor ray: add it, or leave them out")
     if options.executor == "here" and options.workers != 1:
         raise ValueError(f"--executor here is one worker, not {options.workers}: leave one of the two options out")
     return Processes(options.workers) if options.executor == "processes" or options.workers != 1 else InProcess()

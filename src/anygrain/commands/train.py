@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import shlex
 from collections.abc import Sequence
@@ -106,17 +105,9 @@ def _start_model(options: TrainOptions, config: TrainConfig) -> Any:
     """The network with its start weights: the recipe's, or those of ``--init``."""
     if options.init is None:
         return import_module(RECIPES[options.recipe]).build(config)
-    from anygrain.hub import find, read_model
+    from anygrain.recipes.start import start_from
 
-    model = read_model(find(options.init))
-    if model.config != config.model:
-        fields = [f.name for f in dataclasses.fields(config.model) if _differs(f.name, model.config, config.model)]
-        raise ValueError(f"--init {options.init} is another network than the recipe's: {', '.join(fields)} differ")
-    return model
-
-
-def _differs(name: str, one: Any, other: Any) -> bool:
-    return getattr(one, name, None) != getattr(other, name)
+    return start_from(options.init, config.model)
 
 
 def _evaluator(options: TrainOptions) -> Evaluate | None:

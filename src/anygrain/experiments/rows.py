@@ -5,7 +5,8 @@
 - ``table8`` (paper, Table 8): pre-fusion, vision path and language path on and off, all eight combinations.
 
 All rows of a table take the same number of steps in total, of the same batch at the same size, from the same start
-weights. The true labels are those of the scale's finetuning recipe, the pseudo-labels those of its pretraining recipe.
+weights. The true labels are those of the scale's finetuning recipe, the pseudo-labels those of its pretraining recipe,
+or those in folders of their own, e.g. what ``anygrain annotate`` has made.
 """
 
 from __future__ import annotations
@@ -77,12 +78,18 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """The two kinds of labels that a table compares, each as its recipe's config, and how long a row is."""
+    """The two kinds of labels that a table compares, each as its recipe's config, and how long a row is.
+
+    pseudo: what a machine has labelled: names of sources in ``data``, or folders of shards, which then are all the
+        pseudo-labels that there are.
+    change: of every recipe's config, e.g. another size.
+    """
 
     scale: Scale
     data: Path
     pseudo: Sequence[str]
     steps: int | None = None
+    change: Callable[[TrainConfig], TrainConfig] = lambda config: config
 
     @property
     def length(self) -> int:
@@ -101,13 +108,14 @@ class Labels:
         """
         config = self._config(self.scale.pretrain)
         labelled = [folder for folder in config.data if Path(folder).name in self.pseudo]
-        if not labelled:
+        elsewhere = [name for name in self.pseudo if Path(name) not in map(Path, labelled) and _has_shards(name)]
+        if not labelled and not elsewhere:
             names = ", ".join(self.pseudo)
             raise ValueError(f"{self.data}: no pseudo-labelled source ({names}) in it; build it or name it by --pseudo")
-        return config if self.scale.chooses else _only(config, labelled)
+        return config if self.scale.chooses and not elsewhere else _only(config, [*labelled, *elsewhere])
 
     def _config(self, recipe: str) -> TrainConfig:
-        return import_module(RECIPES[recipe]).config(self.data)
+        return self.change(import_module(RECIPES[recipe]).config(self.data))
 
 
 def fig5(labels: Labels) -> list[Row]:
@@ -200,6 +208,10 @@ def _joint(true: TrainConfig, machine: TrainConfig) -> TrainConfig:
 def _annotated_only(config: TrainConfig) -> TrainConfig:
     """Without generated phrases, so that the prompts of all tasks are those of the single tasks together."""
     return replace(config, batch=replace(config.batch, phrase_ratio=0.0))
+
+
+def _has_shards(folder: str) -> bool:
+    return any(Path(folder).glob("*.tar"))
 
 
 def _only(config: TrainConfig, folders: Sequence[str]) -> TrainConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,7 @@ from anygrain.experiments.tasks import TaskView
 from anygrain.images import write_atomic
 from anygrain.recipes import RECIPES
 from anygrain.recipes.sources import find_sources
+from anygrain.recipes.start import start_from
 from anygrain.train import checkpoint
 from anygrain.train.trainer import TrainConfig, Trainer
 
@@ -40,7 +41,9 @@ class Experiment:
 
     name: fig5, fig6 or table8. scale: nano or base. data, val: folders of shards, one a source. out: for the runs and
     the table. steps: of a row, 2 or more; None is the scale's length. seeds: each row is trained once for each.
-    val_photos: of each measured source. pseudo: names of sources whose labels a machine has made.
+    val_photos: of each measured source. pseudo: sources whose labels a machine has made, see ``Labels``.
+    only: names of the rows that are run; all when empty. init: a model that all rows start from instead of the recipe's
+    own start weights. change: of every config before it is shortened to its row.
     Raises ValueError for what cannot be run, before anything is written.
     """
 
@@ -53,6 +56,9 @@ class Experiment:
     seeds: Sequence[int] = (0, 1)
     val_photos: int = 20
     pseudo: Sequence[str] = ("pseudo_voc",)
+    only: Sequence[str] = ()
+    init: str | None = None
+    change: Callable[[TrainConfig], TrainConfig] = lambda config: config
 
     def __post_init__(self):
         for what, name, known in (("experiment", self.name, EXPERIMENTS), ("scale", self.scale, SCALES)):
@@ -67,9 +73,16 @@ class Experiment:
             raise ValueError(f"val_photos is {self.val_photos}; measure at least 1 photo of a source")
 
     def rows(self) -> list[Row]:
-        """What is compared."""
-        labels = Labels(scale=SCALES[self.scale], data=self.data, pseudo=self.pseudo, steps=self.steps)
-        return EXPERIMENTS[self.name](labels)
+        """What is compared. Raises ValueError for rows that the table does not have."""
+        labels = Labels(
+            scale=SCALES[self.scale], data=self.data, pseudo=self.pseudo, steps=self.steps, change=self.change
+        )
+        rows = EXPERIMENTS[self.name](labels)
+        unknown = sorted({*self.only} - {row.name for row in rows})
+        if unknown:
+            names = ", ".join(row.name for row in rows)
+            raise ValueError(f"{self.name} has no row {', '.join(unknown)}; its rows are {names}")
+        return [row for row in rows if not self.only or row.name in self.only]
 
     def measured_sources(self) -> list[Path]:
         """Folders of ``val`` that belong to a task. Raises ValueError when there is none."""
@@ -83,6 +96,12 @@ class Experiment:
         """Where a row's run with a seed lies."""
         return self.out / row.name / f"seed-{seed}"
 
+    def start(self) -> str:
+        """The weights that all rows start from, in words that say exactly which."""
+        if self.init is None:
+            return "the recipe's"
+        return f"{self.init} ({hub.fingerprint(hub.find(self.init))[:8]})"
+
     def settings(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What all rows share."""
         config = rows[0].stages[-1].config
@@ -93,6 +112,7 @@ class Experiment:
             "photos measured of each source": self.val_photos,
             "photos in a step": config.batch_images,
             "pixels": config.batch.size,
+            "start": self.start(),
             "seeds": " ".join(map(str, self.seeds)),
             "anygrain": __version__,
         }
@@ -110,13 +130,15 @@ def run(experiment: Experiment) -> tuple[Table, str | None]:
         for stage in row.stages:
             _require_same(stage.config, experiment.run_folder(row, seed) / stage.name / "config.json")
     hub.pick_device(rows[0].stages[0].config.device)
-    experiment.out.mkdir(parents=True, exist_ok=True)
+    if experiment.init is not None:
+        _start_model(experiment, rows[0])  # a model that does not fit is said before anything is written
+    _require_same_start(experiment)
     table = Table(experiment=experiment.name, rows=rows, settings=experiment.settings(rows))
     for number, (row, seed) in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {row.name}, seed {seed}", file=sys.stderr)
         folder = experiment.run_folder(row, seed)
         try:
-            _train(row, folder, SCALES[experiment.scale].finetune)
+            _train(experiment, row, folder)
         except Stopped as stopped:
             return table, f"{row.name}, seed {seed}: {stopped}"
         table.add(row, seed, _measure(experiment, row, folder, folders))
@@ -137,10 +159,28 @@ def _require_same(config: TrainConfig, path: Path) -> None:
         )
 
 
-def _train(row: Row, folder: Path, recipe: str) -> None:
+def _require_same_start(experiment: Experiment) -> None:
+    """All runs below ``out`` start from the same weights, which ``start.txt`` names. Makes the folder."""
+    path, now = experiment.out / "start.txt", experiment.start()
+    before = path.read_text(encoding="utf-8").strip() if path.exists() else None
+    if before is not None and before != now:
+        raise ValueError(f"{experiment.out}: its runs start from {before}, not {now}; give that, or another --out")
+    experiment.out.mkdir(parents=True, exist_ok=True)
+    if before is None:
+        write_atomic(path, f"{now}\n".encode())
+
+
+def _start_model(experiment: Experiment, row: Row) -> Any:
+    config = row.stages[0].config
+    if experiment.init is not None:
+        return start_from(experiment.init, config.model)
+    return import_module(RECIPES[SCALES[experiment.scale].finetune]).build(config)
+
+
+def _train(experiment: Experiment, row: Row, folder: Path) -> None:
     """Every stage, and the model at the end. Raises Stopped."""
     if not (folder / "model").is_dir():
-        model = import_module(RECIPES[recipe]).build(row.stages[0].config)
+        model = _start_model(experiment, row)
         for stage in row.stages:
             _train_stage(stage, model, folder / stage.name)
         hub.save(model.cpu().eval(), folder / "model", card=_card(row), storage="float16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,24 @@ def start_small(image_encoder: nn.Module, config: EfficientNetLiteConfig, text_e
     state = torch.load(path, map_location="cpu", weights_only=True)
     image_encoder.load_state_dict(convnet.rename_package_keys(state, config))
     text_encoder.load_state_dict(bert.rename_package_keys(load_file(_text_folder() / "model.safetensors")))
+
+
+def start_from(init: str, config: Any) -> Any:
+    """The model ``init`` (an alias, a folder, or "org/repo"), to train on.
+
+    config: of the network that the recipe means. Raises ValueError when ``init`` is another one.
+    """
+    from anygrain.hub import find, read_model
+
+    model = read_model(find(init))
+    if model.config != config:
+        fields = [f.name for f in dataclasses.fields(config) if _differs(f.name, model.config, config)]
+        raise ValueError(f"--init {init} is another network than the recipe's: {', '.join(fields)} differ")
+    return model
+
+
+def _differs(name: str, one: Any, other: Any) -> bool:
+    return getattr(one, name, None) != getattr(other, name)
 
 
 def small_tokenizer() -> Any:

@@ -20,7 +20,8 @@ from anygrain.train.optim import OptimConfig
 from anygrain.train.trainer import TrainConfig
 
 # Beside the square root of their size: frames of 12 videos are near-duplicates, tiny sets would be learnt by heart,
-# the everyday scenes hold most of what people ask for, and statements teach presence only.
+# the everyday scenes hold most of what people ask for, and statements teach presence only. unlabelled is what
+# `anygrain annotate` makes of the photographs of that name.
 _WEIGHTS = {
     "ade20k_sample": 1.0,
     "boxes80": 36.0,
@@ -37,6 +38,7 @@ _WEIGHTS = {
     "refexp": 34.0,
     "sky": 20.0,
     "statements": 6.0,
+    "unlabelled": 36.0,
     "vg_relations": 8.0,
 }
 
