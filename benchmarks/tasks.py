@@ -29,7 +29,8 @@ def main():
 
     from anygrain import load
     from anygrain.data.datasets import read_dataset
-    from anygrain.eval.rules import LabelMapRule, SaliencyRule, VideoRule
+    from anygrain.eval.label_map_rule import LabelMapRule
+    from anygrain.eval.rules import SaliencyRule, VideoRule
 
     segmenter = load(arguments.model)
     columns = "".join(
@@ -55,7 +56,7 @@ def main():
 def row(segmenter, rule, samples):
     """The first sample warms up and is not timed."""
     from anygrain.data.labels import open_photo
-    from anygrain.eval.benchmark import answers
+    from anygrain.eval.rules import answers
 
     seconds, images, prompts = dict.fromkeys(("read", "encode", "answer", "count"), 0.0), 0, 0
     clock = Clock(seconds)

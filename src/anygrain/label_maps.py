@@ -1,8 +1,8 @@
 """Many masks of one photo joined to a label map: each pixel gets the one of the highest logit.
 
-Enlarging every mask to the photo's size takes as long as the photo is large, times the number of masks, most of which win
-nowhere. A pixel of an enlarged mask lies between the smallest and the largest of four values of the small one. Where the
-largest of a mask's four is below the smallest of another's, it cannot win, and is not enlarged there.
+Enlarging every mask to the photo's size takes as long as the photo is large, times the number of masks, most of which
+win nowhere. A pixel of an enlarged mask lies between the smallest and the largest of four values of the small one.
+Where the largest of a mask's four is below the smallest of another's, it cannot win, and is not enlarged there.
 
 Shapes: N masks, W ways, h w size of mask logits, H W size of the photo.
 """

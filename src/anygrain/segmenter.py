@@ -157,7 +157,9 @@ class Segmenter:
         """
         self._check_mine(embedding)
         if not isinstance(self._answers, TextAnswers) or embedding.resize.kind == "letterbox":
-            raise ValueError(f"model '{self.info['name']}' makes no label maps of texts: ask it for masks or categories")
+            raise ValueError(
+                f"model '{self.info['name']}' makes no label maps of texts: ask it for masks or categories"
+            )
         if not all(text.strip() for text in texts):
             raise ValueError("a text for the label map is empty: say what to look for, for instance 'all trees'")
         return self._answers.label_maps(embedding, texts, background=background)

@@ -63,9 +63,7 @@ class TextAnswers:
             there[row] = self.model.masks(logits[row : row + 1], embedding.resize, self.how.threshold).any()
         return there
 
-    def _batches(
-        self, embedding: ImageEmbedding, texts: Sequence[str]
-    ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    def _batches(self, embedding: ImageEmbedding, texts: Sequence[str]) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Some texts at a time: the number of the first, logits [N, h, w] and presence scores [N], if predicted."""
         size = self.how.batch_size(self.model, embedding)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):

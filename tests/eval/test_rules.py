@@ -8,7 +8,8 @@ import pytest
 
 from anygrain.data.datasets import DATASETS
 from anygrain.eval.benchmarks import BENCHMARKS
-from anygrain.eval.rules import Answer, ExpressionRule, LabelMapRule, SaliencyRule, VideoRule
+from anygrain.eval.label_map_rule import LabelMapRule
+from anygrain.eval.rules import Answer, ExpressionRule, SaliencyRule, VideoRule
 from anygrain.types import Mask, Region, Sample
 
 SIZE = (4, 10)
