@@ -57,7 +57,7 @@ class Official:
         return [np.where(s, square, np.where(h, half, rest)) for h, s in zip(self.halves, self.squares, strict=True)]
 
     def coco_table(self, names, **more):
-        """A COCO JSON in which the half is of the first category, the square of the second, and a crowd of the first."""
+        """A COCO JSON: the half is of the first category, the square of the second, and a crowd of the first."""
         table = {"images": [], "annotations": [], "categories": names}
         for number, _, half, square in self.each():
             entry = {"id": number, "file_name": f"{number:012d}.jpg", "height": half.shape[0], "width": half.shape[1]}
@@ -117,7 +117,9 @@ class Official:
         rows = ["Idx\tRatio\tTrain\tVal\tName", *(f"{n}\t0\t0\t0\tthing {n}" for n in range(1, 14))]
         self.put("ade20k_150/objectInfo150.txt", "\n".join(rows))
         listed = [{"name": name, "id": 9, "trainId": n} for n, name in enumerate(("wall", "bank, building", "bank"))]
-        self.put("ade20k_847/prepare_ade20k_full_sem_seg.py", f"import cv2\nADE20K_SEM_SEG_FULL_CATEGORIES = {listed}\n")
+        self.put(
+            "ade20k_847/prepare_ade20k_full_sem_seg.py", f"import cv2\nADE20K_SEM_SEG_FULL_CATEGORIES = {listed}\n"
+        )
         small, large = self.index(0, 1, 12), self.index(65535, 1, 2)
         for (number, jpeg, *_), few, many in zip(self.each(), small, large, strict=True):
             name = f"ADE_val_{number:08d}"
@@ -152,7 +154,11 @@ class Official:
             anno = np.array([[(name, np.array([row], thing))]], [("imname", object), ("objects", object)])
             savemat(self.root / "VOCdevkit" / "Annotations_Part" / f"{name}.mat", {"anno": anno})
         names = "".join(f"2008_{number:06d}\n" for number in NUMBERS)
-        for place in ("VOC2012/ImageSets/Segmentation", "VOC2010/ImageSets/SegmentationContext", "VOC2010/ImageSets/Main"):
+        for place in (
+            "VOC2012/ImageSets/Segmentation",
+            "VOC2010/ImageSets/SegmentationContext",
+            "VOC2010/ImageSets/Main",
+        ):
             self.put(f"VOCdevkit/{place}/val.txt", names)
 
     def cityscapes(self) -> None:

@@ -21,6 +21,7 @@ from anygrain.markdown import table
 
 # Where people unpack sets that are parts of a larger one.
 FAMILIES = {"refc": ("refer", "refer/data"), "gref": ("refer", "refer/data"), "coco": ("coco",), "paco": ("coco",)}
+FAMILIES |= {"lvis": ("coco",), "city": ("cityscapes",)}
 FAMILIES |= {"voc2": ("VOCdevkit",), "pasc": ("VOCdevkit",), "ade2": ("ADEChallengeData2016", "ade20k")}
 
 

@@ -59,8 +59,8 @@ def read_ade20k_847(root: str | Path, split: str) -> Iterator[Sample]:
 
     root: ``ADE20K_2021_17_01`` or its parent, as MaskFormer's ``prepare_ade20k_full_sem_seg.py`` leaves it:
     ``images_detectron2/{training,validation}/*.jpg`` (short side 512 at most) and ``annotations_detectron2/...*.tif``
-    of 16 bits, a pixel the category's number from 0 on, 65535 ignored. The names stand nowhere but in that script: put it
-    into root. It is read, not run. Of the names "building, edifice" the first is taken.
+    of 16 bits, a pixel the category's number from 0 on, 65535 ignored. The names stand nowhere but in that script: put
+    it into root. It is read, not run. Of the names "building, edifice" the first is taken.
     Raises FileNotFoundError or ValueError naming the file.
     """
     check_split(split, tuple(FOLDERS), "ade20k_847")
