@@ -32,7 +32,8 @@ class LabelMaps:
         self.resize = resize
         self.index = np.full((ways, *resize.source), NONE, np.int32)
         self._best = np.full((ways, *resize.source), floor, np.float32)
-        self._floor, self._bounds = floor, [None] * ways
+        self._floor = floor
+        self._bounds: list[Tensor | None] = [None] * ways
 
     def add(self, logits: Tensor, takes_part: np.ndarray, first: int) -> None:
         """Let N more masks compete.
