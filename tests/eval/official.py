@@ -242,10 +242,45 @@ class Official:
                 self.put(f"{name}/{images}/{number}.jpg", jpeg)
                 self.put(f"{name}/{masks}/{number}.png", png(square * 255))
 
+    def only_for_training(self) -> None:
+        """SBD, Objects365, ImageNet, DAVIS 2016, Ref-YouTube-VOS, the google splits: no benchmark is run on them."""
+        from scipy.io import savemat
+
+        self.put("sbd/train.txt", "".join(f"2008_{number:06d}\n" for number in NUMBERS))
+        (self.root / "sbd" / "inst").mkdir()
+        names, frames = [{"id": 1, "name": "Person"}, {"id": 2, "name": "Dog"}], [f"{n:05d}" for n in (0, 5)]
+        table = self.coco_table(names)
+        for row in table["annotations"]:
+            del row["segmentation"]
+            row["bbox"] = [2, 3, 20, 10]
+        for entry, (number, jpeg, _, square), frame in zip(table["images"], self.each(), frames, strict=True):
+            self.put(f"sbd/img/2008_{number:06d}.jpg", jpeg)
+            truth = {"Segmentation": square.astype(np.uint8), "Categories": np.array([[12]])}
+            savemat(self.root / "sbd" / "inst" / f"2008_{number:06d}.mat", {"GTinst": truth})
+            entry["file_name"] = f"images/v1/patch0/{number}.jpg"
+            self.put(f"objects365/train/patch0/{number}.jpg", jpeg)
+            self.put(f"imagenet/train/n02085620/n02085620_{number}.JPEG", jpeg)
+            for image, mask in (
+                ("davis2016/JPEGImages/480p", "davis2016/Annotations/480p"),
+                ("ref_youtube_vos/train/JPEGImages", "ref_youtube_vos/train/Annotations"),
+            ):
+                self.put(f"{image}/v{number}/{frame}.jpg", jpeg)
+                self.put(f"{mask}/v{number}/{frame}.png", png(square))
+        self.put("objects365/zhiyuan_objv2_train.json", table)
+        self.put("imagenet/LOC_synset_mapping.txt", "n02085620 Chihuahua\n")
+        self.put("davis2016/ImageSets/2016/train.txt", "".join(f"v{number}\n" for number in NUMBERS))
+        said = {"0": {"exp": "the square", "obj_id": "1"}}
+        pairs = zip(NUMBERS, frames, strict=True)
+        videos = {f"v{number}": {"expressions": said, "frames": [frame]} for number, frame in pairs}
+        self.put("ref_youtube_vos/meta_expressions/train/meta_expressions.json", {"videos": videos})
+        for name in ("refcoco", "refcoco+"):
+            refs = (self.root / "refer" / name / "refs(unc).p").read_bytes()
+            self.put(f"refer/{name}/refs(google).p", refs)
+
     def everything(self) -> Path:
         """All of them; returns the folder."""
         for write in (self.coco, self.lvis_and_paco, self.partimagenet, self.ade20k, self.pascal, self.cityscapes):
             write()
-        for write in (self.video, self.refer, self.others):
+        for write in (self.video, self.refer, self.others, self.only_for_training):
             write()
         return self.root

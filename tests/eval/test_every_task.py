@@ -1,5 +1,6 @@
 """Every benchmark of the table end to end on its data set in the official form, with small networks of each kind."""
 
+import itertools
 import json
 
 import pytest
@@ -8,7 +9,10 @@ from official import Official
 import tiny_psalm
 import tiny_semantic_sam
 from anygrain import hub
-from anygrain.data.datasets import DATASETS
+from anygrain.data import convert as conversion
+from anygrain.data import shards
+from anygrain.data.datasets import DATASETS, read_dataset
+from anygrain.data.verify import problems
 from anygrain.eval.benchmark import run_benchmark
 from anygrain.eval.benchmarks import BENCHMARKS
 from anygrain.eval.every import find_data, run_all
@@ -105,8 +109,31 @@ def test_a_task_all_of_clicks_from_the_command_line(anygrain, data, clicker, tmp
     assert "does not accept text" in missing["refcoco"]
 
 
-def test_every_set_of_the_table_is_read_by_a_test():
-    """The benchmarks' ones here; the others in tests/data."""
-    here = {benchmark.data or task for task, benchmark in BENCHMARKS.items()}
-    others = {"sbd", "objects365", "imagenet", "davis2016", "ref_youtube_vos", "refcoco_google", "refcoco+_google"}
-    assert DATASETS.keys() == here | others
+SPLITS = {benchmark.data or task: benchmark.splits[0] for task, benchmark in BENCHMARKS.items()}
+SPLITS |= dict.fromkeys(("sbd", "objects365", "imagenet", "davis2016", "ref_youtube_vos"), "train")
+SPLITS |= dict.fromkeys(("refcoco_google", "refcoco+_google"), "val")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_set_is_converted(name, data, tmp_path, monkeypatch):
+    """All that the reader reads stands in the shards, also when the conversion was interrupted behind the first one."""
+    split = SPLITS[name]
+    root = find_data(data, name, split, own_folder=name in ("duts", "sa1b"))
+    wanted = list(read_dataset(name, root, split))
+    assert len(wanted) == 2
+    write, calls = shards.append_shards, []
+
+    def killed(samples, *arguments, **options):
+        calls.append(1)
+        return write(itertools.islice(samples, 1) if len(calls) == 1 else samples, *arguments, **options)
+
+    monkeypatch.setattr(conversion, "append_shards", killed)
+    monkeypatch.setattr(conversion, "problems", lambda folder: ["killed"] if len(calls) == 1 else problems(folder))
+    with pytest.raises(ValueError, match="killed"):
+        conversion.convert(name, root, tmp_path / "out", split, samples_per_shard=1)
+    done = conversion.convert(name, root, tmp_path / "out", split, samples_per_shard=1)
+    assert (done.samples, done.resumed, done.regions) == (2, 1, sum(len(sample.regions) for sample in wanted))
+    for sample, one in zip(shards.ShardReader(tmp_path / "out"), wanted, strict=True):
+        assert (sample.id, sample.size, sample.regions) == (one.id, one.size, one.regions)
+        assert (sample.exhaustive, sample.absent) == (one.exhaustive, one.absent)
+    assert list(problems(tmp_path / "out")) == []
