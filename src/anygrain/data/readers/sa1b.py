@@ -15,7 +15,7 @@ from anygrain.types import Region, Sample
 
 
 def read_sa1b(root: str | Path, split: str) -> Iterator[Sample]:
-    """One Sample an image, sorted by path. The only split is train.
+    """One Sample an image, unpacked ones by path, then those in tars, by tar and in its order. The only split is train.
 
     root: the tars ``sa_{n}.tar`` as they are, or unpacked: ``sa_{n}.jpg`` beside ``sa_{n}.json``, in the folder or in
     subfolders; unpacked images come first. Regions have no name; ``score`` is SAM's predicted IoU, ``instance`` the
