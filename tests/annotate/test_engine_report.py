@@ -183,7 +183,7 @@ def stub_route(monkeypatch):
     from anygrain.annotate import routes
 
     chosen = {"steps": STEPS}
-    monkeypatch.setattr(routes, "route", lambda name, teachers: chosen["steps"])
+    monkeypatch.setattr(routes, "route", lambda name, teachers, proposer: chosen["steps"])
     return chosen
 
 
@@ -225,7 +225,11 @@ def test_a_dry_run_says_what_and_how_long_and_writes_nothing(folder, tmp_path, a
         (["photos", "--out", "out", "--workers", "0"], "workers is 0; give at least 1"),
         (["photos", "--out", "out", "--batch", "0"], "batch is 0; give at least 1"),
         (["photos", "--out", "out", "--limit", "0"], "limit is 0; give at least 1"),
-        (["photos", "--out", "out", "--gpus", "1"], "--address and --gpus are for --executor ray"),
+        (["photos", "--out", "out", "--gpus", "1"], "--address, --gpus, --memory and --share are for --executor ray"),
+        (
+            ["photos", "--out", "out", "--share", "a:b"],
+            "--address, --gpus, --memory and --share are for --executor ray",
+        ),
         (["report", "gone"], "gone holds no annotations: name the OUT of an `anygrain annotate`"),
         (["check", "gone", "--truth", "photos"], "there is no folder gone: name one with shards"),
     ],
@@ -245,7 +249,7 @@ INTERRUPTED = """
 import sys
 from anygrain.annotate import routes
 from stub_steps import SLOW
-routes.route = lambda name, teachers: SLOW
+routes.route = lambda name, teachers, proposer: SLOW
 
 if __name__ == "__main__":
     from anygrain.__main__ import main

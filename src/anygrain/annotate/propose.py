@@ -97,8 +97,8 @@ class Sam:
 class Masker(Protocol):
     """What a teacher of ``Propose`` loads."""
 
-    def embed(self, images: Sequence[Image.Image]) -> Sequence[Any]:
-        """What it makes of each photograph."""
+    def embed(self, images: Sequence[Image.Image]) -> Any:
+        """What it makes of each photograph, by number."""
         ...
 
     def masks(self, image: Image.Image, embedding: Any, boxes: Sequence[Box]) -> Iterator[tuple[np.ndarray, float]]:
