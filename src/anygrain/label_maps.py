@@ -9,10 +9,11 @@ Shapes: N masks, W ways, h w size of mask logits, H W size of the photo.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anygrain.resize import Resize
 
@@ -42,33 +43,43 @@ class LabelMaps:
         """
         small = logits.float().cpu()
         cells = self.resize.cells((small.shape[1], small.shape[2]))
+        everywhere = (slice(None), slice(None))
+        most = least = small
+        if cells is not None:
+            most, least = _of_corners(small, torch.maximum), _of_corners(small, torch.minimum)  # [N, h - 1, w - 1]
         for way, chosen in enumerate(takes_part.T):
-            rows = np.flatnonzero(chosen)
-            if len(rows):
-                windows = [None] * len(rows) if cells is None else self._windows(way, small[rows], cells)
-                for row, window in zip(rows.tolist(), windows, strict=True):
-                    if cells is None or window is not None:
-                        self._compete(way, small[row].numpy(), first + row, window or (slice(None), slice(None)))
+            rows = np.flatnonzero(chosen).tolist()
+            if rows and cells is not None:
+                open = self._open(way, most[rows], least[rows])
+                windows = [_window(part, cells) for part in open.numpy()]
+            else:
+                windows = [everywhere] * len(rows)
+            for row, window in zip(rows, windows, strict=True):
+                if window is not None:
+                    self._compete(way, small[row].numpy(), first + row, window)
 
-    def _windows(
-        self, way: int, logits: Tensor, cells: tuple[np.ndarray, np.ndarray]
-    ) -> list[tuple[slice, slice] | None]:
-        """Rows and columns of the photo outside which each mask cannot win; None for one that wins nowhere."""
-        kernel = (min(2, logits.shape[1]), min(2, logits.shape[2]))
-        most = F.max_pool2d(logits[:, None], kernel, stride=1)[:, 0]  # [N, h - 1, w - 1]
-        least = -F.max_pool2d(-logits[:, None], kernel, stride=1)[:, 0]
+    def _open(self, way: int, most: Tensor, least: Tensor) -> Tensor:
+        """bool [N, h - 1, w - 1]: where each mask may win. The bound is kept for those that come later."""
         bound = least.amax(0).clamp(min=self._floor)
         if (before := self._bounds[way]) is not None:
             bound = torch.maximum(bound, before)
         self._bounds[way] = bound
-        there = most >= bound - _SLACK * (1 + bound.abs().nan_to_num(posinf=0.0))
-        return [_window(open.numpy(), cells) for open in there]
+        return most >= bound - _SLACK * (1 + bound.abs().nan_to_num(posinf=0.0))
 
     def _compete(self, way: int, values: np.ndarray, number: int, window: tuple[slice, slice]) -> None:
         found, best = self.resize.window_back(values, *window), self._best[way][window]
         higher = found > best
         np.copyto(best, found, where=higher)
         np.copyto(self.index[way][window], np.int32(number), where=higher)
+
+
+def _of_corners(maps: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """[N, h, w] -> [N, h - 1, w - 1]: the largest or smallest of each four neighbours; a side of one stays."""
+    if maps.shape[1] > 1:
+        maps = choose(maps[:, :-1], maps[:, 1:])
+    if maps.shape[2] > 1:
+        maps = choose(maps[:, :, :-1], maps[:, :, 1:])
+    return maps
 
 
 def _window(open: np.ndarray, cells: tuple[np.ndarray, np.ndarray]) -> tuple[slice, slice] | None:

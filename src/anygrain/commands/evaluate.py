@@ -34,6 +34,7 @@ class EvaluateOptions:
       anygrain evaluate --model nano --data shards/val --figures --out results/nano
       anygrain evaluate --task refcoco --split testA --root refer/data --out results/refcoco
       anygrain evaluate --task all --root datasets --out results --resume
+      anygrain evaluate --task coco_instances_clicks --clicks 5 --model semantic-sam-swint --root coco
       anygrain evaluate --task click --clicks 5 --model semantic-sam-swint --data shards/val
     """
 
