@@ -100,9 +100,7 @@ class PSALMBatch(TensorBatch):
             return [prompts.about_phrase(tokenizer, [_sentence(w) for w in asked.words]) for asked in self.asked], []
         return [prompts.about_regions(tokenizer, count) for count in self.counts], []
 
-    def _said(
-        self, tokenizer: prompts.PhiTokenizer, words: Sequence[str]
-    ) -> tuple[prompts.Question, tuple[int, ...]]:
+    def _said(self, tokenizer: prompts.PhiTokenizer, words: Sequence[str]) -> tuple[prompts.Question, tuple[int, ...]]:
         if self.task == "caption":
             return prompts.about_caption(tokenizer, words[0], self.most_tokens)
         turns = list(zip(words[::2], words[1::2], strict=True))

@@ -29,7 +29,7 @@ from anygrain.train.optim import OptimConfig
 from anygrain.train.trainer import TrainConfig
 
 VOCABULARY = 2048
-_TEXTS_OF = 4000  # samples of a source whose texts make the vocabulary
+_TEXTS_OF = 1000  # samples of a source whose texts make the vocabulary
 _PROMPTS = 200  # times that the wordings of prompts count, which stand in every question
 
 # Beside the square root of their size: frames of 12 videos are near-duplicates, tiny sets would be learnt by heart.
@@ -100,11 +100,11 @@ def config(data: Path) -> TrainConfig:
             image_lr_factor=0.2,
             weight_decay=0.02,
             schedule="cosine",
-            warmup=150,
+            warmup=100,
             grad_clip=5.0,
             ema_decay=0.998,
         ),
-        freeze=("image_encoder.stem.", "image_encoder.stages.0."),
+        freeze=("image_encoder.stem.", *(f"image_encoder.stages.{stage}." for stage in range(3))),
         workers=1,
         eval_every=1000,
         checkpoint_every=200,
@@ -116,13 +116,15 @@ def texts_of(sources: Iterable[Source]) -> Iterator[str]:
     for _ in range(_PROMPTS):
         yield from WORDINGS
     for source in sources:
+        known: set[str] = set()
         for sample in annotations(source, _TEXTS_OF):
-            yield from sorted(map(readable, sample.exhaustive))
+            known |= sample.exhaustive
             for region in sample.regions:
                 yield from region.captions
                 yield from [] if region.category is None else [readable(region.category)]
             yield from sample.absent
             yield from (text for chat in sample.chats for turn in chat for text in turn)
+        yield from map(readable, sorted(known))
 
 
 def build(config: TrainConfig) -> PSALM:

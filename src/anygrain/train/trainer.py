@@ -28,6 +28,7 @@ from anygrain.data.clicks import ClickBatch, ClickConfig, ClickDataset
 from anygrain.data.loader import Source, StepDataset, TextDataset, batches, open_sources
 from anygrain.data.mixture import MixtureConfig
 from anygrain.data.psalm_batch import PSALMBatch, PSALMBatchConfig, PSALMDataset
+from anygrain.models.psalm.tokenizer import BPETokenizer
 from anygrain.train import checkpoint
 from anygrain.train.log import Log, draw_curves
 from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
@@ -191,6 +192,7 @@ class Trainer:
         checkpoint.remove_unfinished(self.checkpoints)
         text = json.dumps(configs.to_dict(self.config), indent=2)
         (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
+        self._keep_tokenizer(last is not None)
         torch.manual_seed(self.config.seed)
         if last is None:
             return 0
@@ -199,6 +201,21 @@ class Trainer:
         )
         self.best = record["best"] if record["best"] is not None else -math.inf
         return step
+
+    def _keep_tokenizer(self, resumed: bool) -> None:
+        """A tokenizer that was made of the data must be the same as at the run's start, or every token means another.
+
+        Raises ValueError when it is not.
+        """
+        tokenizer = getattr(self.model, "tokenizer", None)
+        if not isinstance(tokenizer, BPETokenizer):
+            return
+        path, text = self.out_dir / "tokenizer.json", tokenizer.text()
+        if resumed and path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"{path} is not the tokenizer that the data make now: give the data that the run was started with"
+            )
+        path.write_text(text, encoding="utf-8")
 
     def _step(self, step: int, batch: Batch | ClickBatch | PSALMBatch) -> tuple[dict[str, Tensor], Tensor]:
         """One update, ``step`` counted from 1. Returns the losses and the norm of the gradient."""

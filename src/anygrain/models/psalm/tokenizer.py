@@ -95,9 +95,13 @@ class BPETokenizer:
         pieces = (token.removeprefix("\u0120") for token in self.tokenizer.get_vocab() if token.startswith("\u0120"))
         return sorted(word for word in pieces if len(word) >= 3 and word.isalpha())
 
+    def text(self) -> str:
+        """What ``tokenizer.json`` holds."""
+        return self.tokenizer.to_str(pretty=True)
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
-        self.tokenizer.save(str(path))
+        path.write_text(self.text(), encoding="utf-8")
 
 
 def _table(path: Path) -> dict[str, int]:
