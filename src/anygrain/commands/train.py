@@ -50,7 +50,7 @@ class TrainOptions:
     val: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards to measure on, every eval_every steps and at the end."""
     val_photos: Annotated[int, arg(metavar="N")] = 12
-    """How many photos of each source (for PSALM, of each task) are measured on the way; `anygrain evaluate` takes all."""
+    """How many photos of each source (PSALM: of each task) are measured on the way; `anygrain evaluate` takes all."""
     init: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """Start from the weights of this model instead of the recipe's own."""
     storage: Literal["float32", "float16", "int8"] = "float32"
@@ -125,7 +125,7 @@ def _evaluator(options: TrainOptions, config: TrainConfig) -> Evaluate | None:
     val = options.val
     if val is None:
         return None
-    from anygrain.data.psalm_batch import PSALMBatchConfig
+    from anygrain.data.psalm_tasks import PSALMBatchConfig
     from anygrain.eval.runner import evaluate_training
     from anygrain.eval.training_psalm import evaluate_psalm
     from anygrain.recipes.sources import find_sources

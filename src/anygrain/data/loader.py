@@ -112,8 +112,8 @@ def annotation(source: Source, number: int) -> Sample:
     return source.annotation(number) if isinstance(source, ShardReader) else source[number]
 
 
-def annotations(source: Source, most: int) -> Iterator[Sample]:
-    """All samples of a source, or at most so many evenly spread over it; without their images where that spares time."""
+def some_annotations(source: Source, most: int) -> Iterator[Sample]:
+    """All samples of a source, or at most so many evenly spread over it; without images where that spares time."""
     return (annotation(source, number) for number in range(0, len(source), -(-len(source) // most) or 1))
 
 

@@ -27,7 +27,8 @@ from anygrain.data.batch import Batch, BatchConfig
 from anygrain.data.clicks import ClickBatch, ClickConfig, ClickDataset
 from anygrain.data.loader import Source, StepDataset, TextDataset, batches, open_sources
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.psalm_batch import PSALMBatch, PSALMBatchConfig, PSALMDataset
+from anygrain.data.psalm_batch import PSALMBatch, PSALMDataset
+from anygrain.data.psalm_tasks import PSALMBatchConfig
 from anygrain.models.psalm.tokenizer import BPETokenizer
 from anygrain.train import checkpoint
 from anygrain.train.log import Log, draw_curves
