@@ -147,8 +147,8 @@ class ClickDataset(StepDataset[ClickBatch]):
 
     def __getitem__(self, step: int) -> ClickBatch:
         """The batch of step ``step`` (from 0)."""
-        rng = np.random.default_rng([self.seed, 2, step])
-        photos = [self._photo(step * self.images + slot, rng) for slot in range(self.images)]
+        rng = self.numbers(2, step)
+        photos = [self._photo(position, rng) for position in self.positions(step)]
         return make_click_batch(photos, self.batch, rng)
 
     def _photo(self, position: int, rng: np.random.Generator) -> Photo:

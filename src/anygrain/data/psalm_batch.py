@@ -133,8 +133,7 @@ class PSALMDataset(StepDataset[PSALMBatch]):
     def __getitem__(self, step: int) -> PSALMBatch:
         """The batch of step ``step`` (from 0)."""
         task, earlier = self.tasks.turn(step)
-        rng = np.random.default_rng([self.seed, 4, step])
-        slots = range(earlier * self.images, (earlier + 1) * self.images)
+        rng, slots = self.numbers(4, step), self.positions(earlier)
         examples = [self._example(task, slot, rng) for slot in slots]
         while task == "referring" and not any(example.conditions for example in examples):
             # With nothing to find in any photo there is no loss: ask anew.
