@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import tiny_psalm
 from anygrain.data.psalm_tasks import PSALMBatchConfig
 from anygrain.images import decode_image
 from anygrain.models.mask_decoder import MaskDecoderConfig
 from anygrain.models.pixel_decoder import PixelDecoderConfig
 from anygrain.models.psalm.config import LanguageConfig, LossConfig, PSALMConfig
 from anygrain.models.psalm.network import PSALM
+from anygrain.models.psalm.prompts import WORDINGS
+from anygrain.models.psalm.tokenizer import BPETokenizer
 from anygrain.models.swin import SwinConfig
 from anygrain.train.optim import OptimConfig
 from anygrain.train.trainer import TrainConfig
@@ -25,7 +26,7 @@ KNOWN = frozenset({"dog", "cat", "person", "window"})
 
 
 def psalm_config(**changes) -> PSALMConfig:
-    """Sizes for photos of 96 pixels; the tokenizer knows bytes."""
+    """Sizes for photos of 96 pixels."""
     pixel = PixelDecoderConfig(
         hidden_dim=64, mask_dim=32, num_layers=1, ffn_dim=64, extra_level=False, order="coarse_to_fine"
     )
@@ -33,7 +34,7 @@ def psalm_config(**changes) -> PSALMConfig:
         "image_encoder": SwinConfig(
             embed_dim=24, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), window_size=6, drop_path=0.1
         ),
-        "language": LanguageConfig(vocab_size=300, width=64, layers=2, num_heads=4, ffn_dim=128),
+        "language": LanguageConfig(vocab_size=480, width=64, layers=2, num_heads=4, ffn_dim=128),
         "pixel_decoder": pixel,
         "mask_decoder": MaskDecoderConfig(hidden_dim=64, num_queries=8, num_heads=4, ffn_dim=64, layers=2, mask_dim=32),
         "projector_planes": 32,
@@ -46,8 +47,9 @@ def psalm_config(**changes) -> PSALMConfig:
 
 
 def psalm_model(**changes) -> PSALM:
+    """The network with a vocabulary of its own, in which a prompt is short."""
     torch.manual_seed(1)
-    return PSALM(psalm_config(**changes), tiny_psalm.byte_tokenizer())
+    return PSALM(psalm_config(**changes), BPETokenizer.learn(WORDINGS * 3, 480))
 
 
 def animal(name: str, category: str, caption: str, **fields) -> Sample:

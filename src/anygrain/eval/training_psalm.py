@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _TOGETHER = 4  # photos of a batch
 
 
+@torch.no_grad()
 def evaluate_psalm(
     model: PSALM, data: str | Path, batch: PSALMBatchConfig, photos: int, mixture: Mapping[str, float] | None = None
 ) -> dict[str, float]:
