@@ -62,7 +62,7 @@ class TrainConfig:
         the language model itself, as far as ``freeze`` lets it.
     checkpointing: each layer of the language model is computed twice instead of keeping its inner values.
     bf16: bfloat16 autocast; "auto" uses it on a GPU only, True also on a CPU.
-    channels_last: memory layout that makes convolutions faster.
+    channels_last: memory layout that makes convolutions faster; not with several processes.
     device: "auto", "cpu", "cuda", ...
     workers: processes that prepare batches; 0 prepares them in the training process.
     log_every, eval_every, checkpoint_every: steps between; evaluation and checkpoint also come after the last step.
@@ -132,7 +132,10 @@ class Trainer:
         self.config, self.out_dir, self.evaluate = config, Path(out_dir), evaluate
         self.processes = Processes(_device(config.device))
         self.device = self.processes.device
-        self.model = model.to(self.device, memory_format=_layout(config))
+        # FSDP divides plain weights only.
+        last = config.channels_last and self.processes.count == 1
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        self.model = model.to(self.device, memory_format=self.layout)
         language = _language(model, config)
         if config.lora_rank:
             add_low_rank(language, config.lora_rank)
@@ -267,7 +270,7 @@ class Trainer:
     def forward(self, batch: Batch | ClickBatch | PSALMBatch, frozen: bool) -> Any:
         """The model's answers to a batch. frozen: no gradient of the image encoder."""
         texts = self._remembered(batch.texts)
-        pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
+        pixels = batch.pixels.contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.no_grad() if frozen else nullcontext():
                 features = batch.encode(self.model, pixels)
@@ -371,10 +374,6 @@ def _dataset(config: TrainConfig, sources: Mapping[str, Source]) -> StepDataset[
     if isinstance(config.batch, ClickConfig):
         return ClickDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
     return TextDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
-
-
-def _layout(config: TrainConfig) -> torch.memory_format:
-    return torch.channels_last if config.channels_last else torch.contiguous_format
 
 
 def _device(name: str) -> torch.device:
