@@ -13,12 +13,12 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from psalming import psalm_model, psalm_run
+from psalming import psalm_model, psalm_run  # noqa: E402
 
-from anygrain.data.psalm_tasks import PSALMBatchConfig
-from anygrain.models.psalm.config import LossConfig
-from anygrain.train import trainer
-from anygrain.train.optim import OptimConfig
+from anygrain.data.psalm_tasks import PSALMBatchConfig  # noqa: E402
+from anygrain.models.psalm.config import LossConfig  # noqa: E402
+from anygrain.train import trainer  # noqa: E402
+from anygrain.train.optim import OptimConfig  # noqa: E402
 
 
 def main(data: str, out: str, task: str, steps: str) -> None:
