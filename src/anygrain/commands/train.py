@@ -35,11 +35,13 @@ class TrainOptions:
       anygrain train unilseg_nano --data shards/train --out runs/short --steps 500 --optim.lr 1e-3
       anygrain train unilseg_base --data shards/train --out runs/base --init models/unilseg
       anygrain train semantic_sam_nano --data shards/train --out runs/clicks --batch.box-ratio 0.5
+      anygrain train psalm_nano --data shards/train --val shards/val --out runs/psalm
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
     """One of unilseg_nano, unilseg_nano_pretrain, unilseg_base, unilseg_base_pretrain (texts), semantic_sam_nano,
-    semantic_sam_swint, semantic_sam_swinl (clicks and boxes)."""
+    semantic_sam_swint, semantic_sam_swinl (clicks and boxes), psalm_nano, psalm_align, psalm_joint (a language model:
+    categories, phrases, regions, chats)."""
     data: Annotated[Path, arg(metavar="DIR")]
     """Shards to train on, a folder a source."""
     out: Annotated[Path, arg(metavar="RUN")]
@@ -47,7 +49,7 @@ class TrainOptions:
     val: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards to measure on, every eval_every steps and at the end."""
     val_photos: Annotated[int, arg(metavar="N")] = 12
-    """How many photos of each source are measured on the way; `anygrain evaluate` takes all."""
+    """How many photos of each source (PSALM: of each task) are measured on the way; `anygrain evaluate` takes all."""
     init: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """Start from the weights of this model instead of the recipe's own."""
     storage: Literal["float32", "float16", "int8"] = "float32"
@@ -61,19 +63,27 @@ def train(arguments: Sequence[str]) -> int:
     from anygrain.data.loader import open_sources
     from anygrain.data.vocabulary import gather
     from anygrain.models.bert import Bert
+    from anygrain.models.low_rank import add_low_rank, merge_low_rank
     from anygrain.train import checkpoint
     from anygrain.train.trainer import Trainer
 
     hub.pick_device(config.device)
     hub.check_replaceable(options.out / "model")
     model = _start_model(options, config)
-    trainer = Trainer(config, model, options.out, evaluate=_evaluator(options))
+    trainer = Trainer(config, model, options.out, evaluate=_evaluator(options, config))
     step = trainer.train()
     if step < config.steps:
         print(f"stopped after step {step} of {config.steps}; the same command goes on from there")
         return 130
+    if not trainer.processes.first:
+        return 0
+    if trainer.processes.count > 1:  # this process holds only a part of the weights
+        model = _start_model(options, config)
+        if config.lora_rank:
+            add_low_rank(model.language, config.lora_rank)
     best = trainer.checkpoints / "best"
     checkpoint.load_weights(best if best.is_dir() else trainer.checkpoints / checkpoint.name_of(step), model)
+    merge_low_rank(model)
     # What is asked in words may be read as a near word that was trained; CLIP's cosines do not tell near from far.
     if "text" in model.accepts and isinstance(model.text_encoder, Bert):
         model.vocabulary = gather(chain.from_iterable(open_sources(config.data).values()))
@@ -110,14 +120,19 @@ def _start_model(options: TrainOptions, config: TrainConfig) -> Any:
     return start_from(options.init, config.model)
 
 
-def _evaluator(options: TrainOptions) -> Evaluate | None:
+def _evaluator(options: TrainOptions, config: TrainConfig) -> Evaluate | None:
     val = options.val
     if val is None:
         return None
+    from anygrain.data.psalm_tasks import PSALMBatchConfig
     from anygrain.eval.runner import evaluate_training
+    from anygrain.eval.training_psalm import evaluate_psalm
     from anygrain.recipes.sources import find_sources
 
     find_sources(val)  # a wrong folder is said before the first step, not after many
+    if isinstance(batch := config.batch, PSALMBatchConfig):
+        weights = config.mixture.weights
+        return lambda model, _step: evaluate_psalm(model, val, batch, options.val_photos, weights)
     return lambda model, _step: (
         evaluate_training(model, val, options.val_photos)
         if "text" in model.accepts

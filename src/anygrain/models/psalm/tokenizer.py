@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-END, SEG = "<|endoftext|>", "[SEG]"
+END, PAD, SEG = "<|endoftext|>", "[PAD]", "[SEG]"
 
 
 class BPETokenizer:
@@ -36,11 +37,38 @@ class BPETokenizer:
         return cls(tokenizer, str(path))
 
     @classmethod
+    def learn(cls, texts: Iterable[str], size: int) -> BPETokenizer:
+        """A vocabulary of at most ``size`` tokens made of texts, always the same of the same texts.
+
+        Any text can be written in it: the 256 bytes are among its tokens.
+        """
+        from tokenizers import Tokenizer
+        from tokenizers.models import BPE
+        from tokenizers.pre_tokenizers import ByteLevel
+        from tokenizers.trainers import BpeTrainer
+
+        tokenizer = Tokenizer(BPE())
+        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+        trainer = BpeTrainer(
+            vocab_size=size,
+            special_tokens=[END, PAD, SEG],
+            initial_alphabet=ByteLevel.alphabet(),
+            show_progress=False,
+        )  # pyright: ignore[reportCallIssue]
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer)
+
+    @classmethod
     def of_released(cls, folder: Path) -> BPETokenizer:
         """The three files of the published folder: ``vocab.json``, ``merges.txt``, ``added_tokens.json``.
 
         Raises OSError when one is missing, ValueError when one is damaged or they do not fit together.
         """
+        return cls(cls.of_files(folder), str(folder))
+
+    @staticmethod
+    def of_files(folder: Path) -> Any:
+        """The same as ``tokenizers`` has it, which need not know PSALM's own tokens; Phi-1.5's folder for instance."""
         from tokenizers import AddedToken, Tokenizer
         from tokenizers.models import BPE
         from tokenizers.pre_tokenizers import ByteLevel
@@ -61,7 +89,7 @@ class BPETokenizer:
                     f"{folder / 'added_tokens.json'}: token {token!r} would get id {tokenizer.token_to_id(token)} "
                     f"instead of {number}; the files of the folder do not belong together"
                 )
-        return cls(tokenizer, str(folder))
+        return tokenizer
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, nothing added; ``[SEG]`` and ``<|endoftext|>`` in it are one token each."""
@@ -72,9 +100,13 @@ class BPETokenizer:
         pieces = (token.removeprefix("\u0120") for token in self.tokenizer.get_vocab() if token.startswith("\u0120"))
         return sorted(word for word in pieces if len(word) >= 3 and word.isalpha())
 
+    def text(self) -> str:
+        """What ``tokenizer.json`` holds."""
+        return self.tokenizer.to_str(pretty=True)
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
-        self.tokenizer.save(str(path))
+        path.write_text(self.text(), encoding="utf-8")
 
 
 def _table(path: Path) -> dict[str, int]:
