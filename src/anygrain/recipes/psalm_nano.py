@@ -136,11 +136,11 @@ def build(config: TrainConfig) -> PSALM:
 
     from anygrain.data.loader import open_sources
     from anygrain.models.psalm.tokenizer import BPETokenizer
-    from anygrain.recipes.start import start_efficientnet
+    from anygrain import hub
 
     texts = texts_of(open_sources(config.data).values())
     tokenizer = BPETokenizer.learn(texts, config.model.language.vocab_size)
     torch.manual_seed(config.seed)
     model = PSALM(config.model, tokenizer)
-    start_efficientnet(model.image_encoder, config.model.image_encoder)
+    model.image_encoder.load_state_dict(hub.read_model(hub.find("nano")).image_encoder.state_dict())
     return model
