@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from layouts import box_mask
 
 from anygrain.data.datasets import read_dataset
 from anygrain.data.formats import from_record, to_record
 from anygrain.types import Mask
+from layouts import box_mask
 
 SIZE = (40, 60)
 BODY = box_mask(SIZE, 10, 5, 30, 35)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from anygrain.models.psalm.network import PSALM
 
 _LOOKED_AT = 64  # samples of a source by which it is seen what it can teach
+_NEIGHBOURS_TRIED = 8  # photos of a source, before another source is asked
+_POSITIONS_TRIED = 100
 TEXT_TASKS = ("chat", "caption")
 
 
@@ -141,13 +144,18 @@ class PSALMDataset(StepDataset[PSALMBatch]):
         return make_psalm_batch(task, examples, self.batch)
 
     def _example(self, task: str, position: int, rng: np.random.Generator) -> Example:
-        """The photo at a position of the task's mixture, or its next neighbour about which that can be asked."""
-        name, index = self.mixtures[task][position]
-        for sample in _samples(self.sources[name], index, task):
-            example = MAKE[task](sample, self.batch, rng)
-            if example is not None:
-                return example
-        raise ValueError(f"source {name!r}: no sample shows anything for the task {task!r} at this size")
+        """The photo at a position of the task's mixture or one of its neighbours; else one at later positions.
+
+        Of some sources few photos or none can be asked about: a photo that shows nothing but sky has no phrase that
+        tells one thing from the others.
+        """
+        for later in range(_POSITIONS_TRIED):
+            name, index = self.mixtures[task][position + later * self.images]
+            for sample in islice(_samples(self.sources[name], index, task), _NEIGHBOURS_TRIED):
+                example = MAKE[task](sample, self.batch, rng)
+                if example is not None:
+                    return example
+        raise ValueError(f"no photo of {', '.join(sorted(self.sources))} shows anything for the task {task!r}")
 
 
 def _samples(source: Source, index: int, task: str) -> Iterator[Sample]:

@@ -1,6 +1,6 @@
-"""A small PSALM for two CPU cores: EfficientNet-Lite2, a language model of four layers that starts from nothing.
+"""A small PSALM for two CPU cores: the shipped image encoder, a language model of four layers that starts from nothing.
 
-After ``pip install 'anygrain[train,nano-init,psalm]'``:
+After ``pip install 'anygrain[train,psalm]'``:
   ``anygrain data build DATA data_cache/nano --split train`` and ``--split val``,
   ``anygrain train psalm_nano --data data_cache/nano/train --val data_cache/nano/val --out runs/psalm``.
 All four tasks are trained together from the first step: there is no language model to align the projector with. Its
@@ -125,19 +125,20 @@ def texts_of(sources: Iterable[Source]) -> Iterator[str]:
 
 
 def build(config: TrainConfig) -> PSALM:
-    """The network with its image encoder's start weights, and a tokenizer made of the data's texts.
+    """The network with the image encoder of the model in the package, and a tokenizer made of the data's texts.
 
-    Raises ImportError that names the extra when a wheel or a package is missing.
+    Raises ImportError that names the extra when a package is missing, RuntimeError when the image encoder of ``config``
+    is another than the shipped one.
     """
     import torch
 
+    from anygrain import hub
     from anygrain.data.loader import open_sources
     from anygrain.models.psalm.tokenizer import BPETokenizer
-    from anygrain.recipes.start import start_efficientnet
 
     texts = texts_of(open_sources(config.data).values())
     tokenizer = BPETokenizer.learn(texts, config.model.language.vocab_size)
     torch.manual_seed(config.seed)
     model = PSALM(config.model, tokenizer)
-    start_efficientnet(model.image_encoder, config.model.image_encoder)
+    model.image_encoder.load_state_dict(hub.read_model(hub.find("nano")).image_encoder.state_dict())
     return model

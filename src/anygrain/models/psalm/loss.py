@@ -125,7 +125,7 @@ def class_loss(
     queries as heavy as all others together.
     """
     if kind == "categories":
-        logits = torch.stack([answer.logits for answer in answers]).float()  # [N, Q, C + 1]
+        logits = torch.stack(_same_length([answer.logits.float() for answer in answers]))  # [N, Q, C + 1]
         wanted = torch.full(logits.shape[:2], logits.shape[2] - 1, device=logits.device)
         for row, target, (queries, objects) in zip(wanted, targets, pairs, strict=True):
             row[queries] = target.conditions[objects]
@@ -141,6 +141,15 @@ def class_loss(
     logits, wanted = torch.cat(logits), torch.cat(wanted)
     positives = wanted.sum()
     return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=(len(wanted) - positives) / positives)
+
+
+def _same_length(logits: Sequence[Tensor]) -> list[Tensor]:
+    """Questions may ask for few names or many: [Q, C + 1] with impossible names put in before the background."""
+    most = max(row.shape[1] for row in logits)
+    return [
+        torch.cat([row[:, :-1], row.new_full((len(row), most - row.shape[1]), -torch.inf), row[:, -1:]], 1)
+        for row in logits
+    ]
 
 
 def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
