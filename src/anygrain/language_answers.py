@@ -80,6 +80,8 @@ class LanguageAnswers:
     def _answer(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         features = Features(*embedding.features)
         size = self.how.batch_size(self.model, embedding)
+        with self.how.arithmetic(self.model):
+            memory = self.model.remember(features)
         for start in range(0, len(prompts), _QUESTIONS_AT_ONCE):
             group = prompts[start : start + _QUESTIONS_AT_ONCE]
             questions = [self.question(prompt) for prompt in group]
@@ -87,7 +89,7 @@ class LanguageAnswers:
             for row in range(0, len(group), size):
                 rows = slice(row, row + size)
                 with self.how.arithmetic(self.model):
-                    answers = self.model.decide(features, conditions[rows], questions[rows])
+                    answers = self.model.decide(features, conditions[rows], questions[rows], memory)
                 for prompt, answer in zip(group[rows], answers, strict=True):
                     yield self.predict(embedding, prompt, answer)
 
