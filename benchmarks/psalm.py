@@ -6,10 +6,10 @@ pixel decoder, masks of every decoder layer at stride 4, all queries' masks enla
 photo. Ours: the photograph and the start of the prompt once, then all sentences together. On a CPU the seconds are
 those of the processor, so that other programs do not count; use OMP_NUM_THREADS=1, or they are the sum over threads.
 
-A trained network is sure of few queries and of most pixels, a random one of none, and then ours too has to enlarge every
-query's mask to see which is the best. Scores' logits are therefore brought to mean 0 and standard deviation 3, those of
-masks to 5 (``--spread``); about a fifth of the queries can then win, still more than with a trained network. ``--unsure``
-leaves them as they are: the worst case. ``--count`` prints multiplications and additions in place of seconds.
+A trained network is sure of few queries and of most pixels, a random one of none, and then ours too has to enlarge
+every query's mask to see which is the best. Scores' logits are therefore brought to mean 0 and standard deviation 3,
+those of masks to 5 (``--spread``); about a fifth of the queries can then win, still more than with a trained network.
+``--unsure`` leaves them as they are: the worst case. ``--count`` prints multiplications and additions, not seconds.
 
     python benchmarks/psalm.py                       # a small one at 256 and one of 160 M parameters at 512 pixels
     python benchmarks/psalm.py --models middle --input-size 1024 --sentences 1 8

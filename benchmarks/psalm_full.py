@@ -1,6 +1,6 @@
-"""PSALM at its released size with random weights: seconds of each step, operations, and peak memory, without a download.
+"""PSALM at its released size with random weights, so without a download: seconds, operations and peak memory.
 
-Weights are made on the meta device and filled in place, so there is one copy of them: 6.3 GB in float32, 3.2 in bfloat16.
+Weights are made on the meta device and filled in place, so there is one copy: 6.3 GB in float32, 3.2 in bfloat16.
 Seconds are those of the processor on a CPU (OMP_NUM_THREADS=1, or they are the sum over threads).
 
     python benchmarks/psalm_full.py

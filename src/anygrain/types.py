@@ -123,6 +123,7 @@ class Region:
     instance: number of the object inside the image (video: the same number in every frame).
     score: confidence of an automatic annotation, None when a human made it.
     ignore: the region is neither foreground nor background in training and evaluation (void, crowd, unsure rim).
+    marks: what a person might draw to mean it, by kind: "point" and "scribble" (one pixel thin), "box", "mask".
     origin: where it came from, for instance ``{"step": "human"}`` or a teacher with its version.
     """
 
@@ -134,6 +135,7 @@ class Region:
     instance: int | None = None
     score: float | None = None
     ignore: bool = False
+    marks: Mapping[str, Mask] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -158,6 +160,7 @@ class Sample:
         may be used as a negative.
     absent: phrases that mean nothing in the image, so their answer is an empty mask.
     whole: what all regions of granularity "part" belong to, e.g. "car", for phrases like "the wheels of the car".
+    chats: conversations about the image, each of turns (question, answer).
     """
 
     id: str
@@ -168,6 +171,7 @@ class Sample:
     exhaustive: frozenset[str] = frozenset()
     absent: tuple[str, ...] = ()
     whole: str | None = None
+    chats: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     def triplets(self) -> Iterator[Triplet]:
         """Every (image, mask, caption) of the sample: natural captions as they are, categories by Table 1."""

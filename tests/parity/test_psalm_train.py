@@ -113,7 +113,7 @@ def test_matches_losses_and_gradients_equal_the_official_ones(model, replay, tas
     masks = [torch.from_numpy(arrays[f"in.seg_info.{i}.region_masks"]) for i in range(2)] if task == "region" else ()
     config = LossConfig(points=CONFIG["loss"]["num_points"])
     left = replay(arrays)
-    levels = model.levels(pixels_of(arrays["in.images_u8"]), questions, masks)
+    levels = model.levels(model.image_encoder(pixels_of(arrays["in.images_u8"])), questions, masks)
     losses, matches = segmentation_losses(levels, targets_of(task, arrays), kind, config)
     assert left == []
     for level, pairs in zip(("last", "aux0", "aux1", "aux2", "aux3"), matches, strict=True):
@@ -135,7 +135,7 @@ def test_a_chat_equals_the_official_one(model):
     ids = [arrays["in.input_ids"][row, : lengths[row]].tolist() for row in rows]
     questions = [Question(tuple(row), (-1,) * len(row), "text") for row in ids]
     labels = model.labels(questions, [arrays["in.labels"][row, : lengths[row]].tolist() for row in rows])
-    logits = model.next_words(pixels_of(arrays["in.images_u8"]), questions)
+    logits = model.next_words(model.image_encoder(pixels_of(arrays["in.images_u8"])), questions)
     added = logits.shape[1] - len(ids[0])  # the picture's tokens but one
     for row in rows:
         real = np.arange(0, logits.shape[1], 12) < lengths[row] + added
@@ -155,7 +155,7 @@ def test_gradient_checkpointing_changes_no_gradient(model):
         model.zero_grad()
         model.language.train()  # the rest stays in eval mode: no dropped path, no new statistics
         model.language.checkpointing = checkpointing
-        answer = model.levels(pixels, questions)[-1][0]
+        answer = model.levels(model.image_encoder(pixels), questions)[-1][0]
         (answer.logits.sum() + answer.mask_logits.mean()).backward()
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert grads[0].keys() == grads[1].keys()

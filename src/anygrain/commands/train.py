@@ -36,11 +36,13 @@ class TrainOptions:
       anygrain train unilseg_nano --data shards/train --out runs/short --steps 500 --optim.lr 1e-3
       anygrain train unilseg_base --data shards/train --out runs/base --init models/unilseg
       anygrain train semantic_sam_nano --data shards/train --out runs/clicks --batch.box-ratio 0.5
+      anygrain train psalm_nano --data shards/train --val shards/val --out runs/psalm
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
     """One of unilseg_nano, unilseg_nano_pretrain, unilseg_base, unilseg_base_pretrain (texts), semantic_sam_nano,
-    semantic_sam_swint, semantic_sam_swinl (clicks and boxes)."""
+    semantic_sam_swint, semantic_sam_swinl (clicks and boxes), psalm_nano, psalm_align, psalm_joint (a language model:
+    categories, phrases, regions, chats)."""
     data: Annotated[Path, arg(metavar="DIR")]
     """Shards to train on, a folder a source."""
     out: Annotated[Path, arg(metavar="RUN")]
@@ -48,7 +50,7 @@ class TrainOptions:
     val: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards to measure on, every eval_every steps and at the end."""
     val_photos: Annotated[int, arg(metavar="N")] = 12
-    """How many photos of each source are measured on the way; `anygrain evaluate` takes all."""
+    """How many photos of each source (for PSALM, of each task) are measured on the way; `anygrain evaluate` takes all."""
     init: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """Start from the weights of this model instead of the recipe's own."""
     storage: Literal["float32", "float16", "int8"] = "float32"
@@ -68,7 +70,7 @@ def train(arguments: Sequence[str]) -> int:
     hub.pick_device(config.device)
     hub.check_replaceable(options.out / "model")
     model = _start_model(options, config)
-    trainer = Trainer(config, model, options.out, evaluate=_evaluator(options))
+    trainer = Trainer(config, model, options.out, evaluate=_evaluator(options, config))
     step = trainer.train()
     if step < config.steps:
         print(f"stopped after step {step} of {config.steps}; the same command goes on from there")
@@ -119,14 +121,19 @@ def _differs(name: str, one: Any, other: Any) -> bool:
     return getattr(one, name, None) != getattr(other, name)
 
 
-def _evaluator(options: TrainOptions) -> Evaluate | None:
+def _evaluator(options: TrainOptions, config: TrainConfig) -> Evaluate | None:
     val = options.val
     if val is None:
         return None
+    from anygrain.data.psalm_batch import PSALMBatchConfig
     from anygrain.eval.runner import evaluate_training
+    from anygrain.eval.training_psalm import evaluate_psalm
     from anygrain.recipes.sources import find_sources
 
     find_sources(val)  # a wrong folder is said before the first step, not after many
+    if isinstance(batch := config.batch, PSALMBatchConfig):
+        weights = config.mixture.weights
+        return lambda model, _step: evaluate_psalm(model, val, batch, options.val_photos, weights)
     return lambda model, _step: (
         evaluate_training(model, val, options.val_photos)
         if "text" in model.accepts

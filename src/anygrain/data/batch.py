@@ -88,6 +88,10 @@ class TensorBatch:
         """The same batch in page-locked memory (called by torch's DataLoader)."""
         return self._map(torch.Tensor.pin_memory)
 
+    def encode(self, model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the model makes of the pictures alone, without a gradient while its image encoder is frozen."""
+        return model.encode_image(pixels)
+
     def _map(self: T, function: Any) -> T:
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return type(self)(**{name: function(v) if isinstance(v, torch.Tensor) else v for name, v in fields})

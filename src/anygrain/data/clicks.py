@@ -20,9 +20,8 @@ import torch
 from anygrain.data import language, transforms
 from anygrain.data.batch import TensorBatch, normalised
 from anygrain.data.labels import Labels, open_photo
-from anygrain.data.loader import Source, StepDataset
+from anygrain.data.loader import Source, StepDataset, annotations
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.shards import ShardReader
 from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.models.semantic_sam import Prompts, TrainingOutput
 from anygrain.models.templates import TEMPLATES
@@ -164,10 +163,8 @@ class ClickDataset(StepDataset[ClickBatch]):
 
 def names_of(source: Source) -> Names:
     """All names in a source, or in 2000 samples evenly spread over it."""
-    step = -(-len(source) // _LOOKED_AT)
     objects, parts = set[str](), set[str]()
-    for number in range(0, len(source), step):
-        sample = source.annotation(number) if isinstance(source, ShardReader) else source[number]
+    for sample in annotations(source, _LOOKED_AT):
         for region in sample.regions:
             name = called(region, sample)
             objects.update([name.object] if name.object else [])

@@ -14,7 +14,7 @@ _PLAIN = ("category", "granularity", "instance", "score", "ignore")
 
 
 def to_record(sample: Sample) -> dict[str, Any]:
-    """id, source, size [h, w], exhaustive (sorted), regions with masks as COCO compressed RLE; absent, whole."""
+    """id, source, size [h, w], exhaustive (sorted), regions with masks as COCO compressed RLE; absent, whole, chats."""
     record: dict[str, Any] = {
         "id": sample.id,
         "source": sample.source,
@@ -26,6 +26,8 @@ def to_record(sample: Sample) -> dict[str, Any]:
         record["absent"] = list(sample.absent)
     if sample.whole is not None:
         record["whole"] = sample.whole
+    if sample.chats:
+        record["chats"] = [[list(turn) for turn in chat] for chat in sample.chats]
     return record
 
 
@@ -40,6 +42,7 @@ def from_record(record: Mapping[str, Any], image: Path | bytes) -> Sample:
         exhaustive=frozenset(record["exhaustive"]),
         absent=tuple(record.get("absent", ())),
         whole=record.get("whole"),
+        chats=tuple(tuple((turn[0], turn[1]) for turn in chat) for chat in record.get("chats", ())),
     )
 
 
@@ -49,6 +52,8 @@ def _region_record(region: Region) -> dict[str, Any]:
         record["box"] = list(region.box)
     if region.captions:
         record["captions"] = list(region.captions)
+    if region.marks:
+        record["marks"] = {kind: mask.to_coco() for kind, mask in region.marks.items()}
     if region.origin:
         record["origin"] = dict(region.origin)
     plain = {name: getattr(region, name) for name in _PLAIN}
@@ -58,9 +63,14 @@ def _region_record(region: Region) -> dict[str, Any]:
 def _region(record: Mapping[str, Any]) -> Region:
     mask, box = record.get("mask"), record.get("box")
     return Region(
-        mask=Mask((mask["size"][0], mask["size"][1]), mask["counts"].encode("ascii")) if mask else None,
+        mask=_mask(mask) if mask else None,
         box=tuple(box) if box else None,
         captions=tuple(record.get("captions", ())),
+        marks={kind: _mask(mark) for kind, mark in record.get("marks", {}).items()},
         origin=record.get("origin", {}),
         **{name: record[name] for name in _PLAIN if name in record},
     )
+
+
+def _mask(record: Mapping[str, Any]) -> Mask:
+    return Mask((record["size"][0], record["size"][1]), record["counts"].encode("ascii"))

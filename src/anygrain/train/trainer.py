@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from anygrain.data.batch import Batch, BatchConfig
 from anygrain.data.clicks import ClickBatch, ClickConfig, ClickDataset
 from anygrain.data.loader import Source, StepDataset, TextDataset, batches, open_sources
 from anygrain.data.mixture import MixtureConfig
+from anygrain.data.psalm_batch import PSALMBatch, PSALMBatchConfig, PSALMDataset
+from anygrain.models.psalm.tokenizer import BPETokenizer
 from anygrain.train import checkpoint
 from anygrain.train.log import Log, draw_curves
 from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
@@ -42,7 +44,7 @@ class TrainConfig:
     model: the model's config; its ``mean`` and ``std`` normalise the pixels.
     data: folders of shards; a source is named after its folder.
     mixture: how often each source is seen.
-    batch: prompts (texts, or clicks and boxes), training square and augmentation.
+    batch: prompts (texts, clicks and boxes, or the tasks of PSALM), training square and augmentation.
     batch_images: images B a step.
     steps: length of the run.
     optim: learning rates, schedule, clipping, averaging.
@@ -66,7 +68,7 @@ class TrainConfig:
     model: Any
     data: tuple[str, ...] = ()
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
-    batch: BatchConfig | ClickConfig = field(default_factory=BatchConfig)
+    batch: BatchConfig | ClickConfig | PSALMBatchConfig = field(default_factory=BatchConfig)
     batch_images: int = 8
     steps: int = 10_000
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -95,33 +97,15 @@ class TrainConfig:
             raise ValueError(f"text_mixing must lie between 0 and 1, got {self.text_mixing}")
         if self.text_mixing and not self.freeze_text:
             raise ValueError("text_mixing needs a text encoder that stays as it is: set freeze_text, or leave it at 0")
-        if self.text_mixing and isinstance(self.batch, ClickConfig):
-            raise ValueError("text_mixing is for texts that are prompts: leave it at 0 for clicks and boxes")
-
-
-class Trainable(Protocol):
-    """What the trainer needs of a model, beside being an nn.Module and what the batches' ``decode`` asks it."""
-
-    image_encoder: nn.Module
-    text_encoder: nn.Module | None
-    tokenizer: Any  # with a method ``words``, for ``text_mixing``
-
-    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Pixels [B, 3, H, W] -> feature maps."""
-        ...
-
-    def encode_text(self, texts: list[str]) -> Any:
-        """N texts -> named tuple of tensors with N rows; with a method ``mixed`` for ``text_mixing``."""
-        ...
-
-    def loss(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        """Named scalars; their sum is minimised. output: of ``batch.decode``."""
-        ...
+        if self.text_mixing and not isinstance(self.batch, BatchConfig):
+            raise ValueError("text_mixing is for a text encoder's prompts: leave it at 0 for clicks and for PSALM")
 
 
 class Trainer:
     """Trains ``model`` as ``config`` says and keeps everything in ``out_dir``.
 
+    model: an nn.Module with ``image_encoder``, ``text_encoder`` (None without), what ``encode`` and ``decode`` of its
+        batches ask it, and ``loss(output, batch)``, which gives named scalars whose sum is minimised.
     evaluate: called with (model in evaluation mode with its averaged weights, step); its figures go into the log.
     sources: samples by source name, instead of the folders ``config.data``.
     """
@@ -144,10 +128,13 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             if name.startswith(config.freeze):
                 parameter.requires_grad_(False)
+        # An image encoder of which nothing moves is not in training mode: no dropped path, no new statistics.
+        self.image_frozen = not any(p.requires_grad for p in self.model.image_encoder.parameters())
         self.optimizer, self.names = make_optimizer(self.model, config.optim)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.average = Average(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
-        self.text_cache = TextCache(self.model.encode_text, config.text_cache) if config.freeze_text else None
+        remembers = config.freeze_text and self.model.text_encoder is not None
+        self.text_cache = TextCache(self.model.encode_text, config.text_cache) if remembers else None
         self.other_texts: Any = None  # with ``text_mixing``, once the weights are there
         self.bf16 = self.device.type == "cuda" if config.bf16 == "auto" else config.bf16
         self.dataset = _dataset(config, open_sources(config.data) if sources is None else sources)
@@ -205,6 +192,7 @@ class Trainer:
         checkpoint.remove_unfinished(self.checkpoints)
         text = json.dumps(configs.to_dict(self.config), indent=2)
         (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
+        self._keep_tokenizer(last is not None)
         torch.manual_seed(self.config.seed)
         if last is None:
             return 0
@@ -214,10 +202,25 @@ class Trainer:
         self.best = record["best"] if record["best"] is not None else -math.inf
         return step
 
-    def _step(self, step: int, batch: Batch | ClickBatch) -> tuple[dict[str, Tensor], Tensor]:
+    def _keep_tokenizer(self, resumed: bool) -> None:
+        """A tokenizer that was made of the data must be the same as at the run's start, or every token means another.
+
+        Raises ValueError when it is not.
+        """
+        tokenizer = getattr(self.model, "tokenizer", None)
+        if not isinstance(tokenizer, BPETokenizer):
+            return
+        path, text = self.out_dir / "tokenizer.json", tokenizer.text()
+        if resumed and path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"{path} is not the tokenizer that the data make now: give the data that the run was started with"
+            )
+        path.write_text(text, encoding="utf-8")
+
+    def _step(self, step: int, batch: Batch | ClickBatch | PSALMBatch) -> tuple[dict[str, Tensor], Tensor]:
         """One update, ``step`` counted from 1. Returns the losses and the norm of the gradient."""
         frozen = step <= self.config.freeze_image_steps
-        self._training_mode(frozen)
+        self._training_mode(frozen or self.image_frozen)
         batch = batch.to(self.device)
         losses = self.model.loss(self._forward(batch, frozen), batch)
         total = torch.stack(list(losses.values())).sum()
@@ -233,12 +236,12 @@ class Trainer:
             self.average.update(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}, norm
 
-    def _forward(self, batch: Batch | ClickBatch, frozen: bool) -> Any:
+    def _forward(self, batch: Batch | ClickBatch | PSALMBatch, frozen: bool) -> Any:
         texts = self._remembered(batch.texts)
         pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.no_grad() if frozen else nullcontext():
-                features = self.model.encode_image(pixels)
+                features = batch.encode(self.model, pixels)
             if texts is None and batch.texts:
                 texts = self.model.encode_text(list(batch.texts))
             if self.other_texts is not None and texts is not None:
@@ -301,6 +304,7 @@ class _Meter:
     def _clear(self) -> None:
         self.steps, self.loader, self.compute = 0, 0.0, 0.0
         self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+        self.counts: dict[str, int] = defaultdict(int)
 
     def batch_wanted(self) -> None:
         self.mark = time.perf_counter()
@@ -311,14 +315,15 @@ class _Meter:
         self.mark = now
 
     def step_done(self, losses: dict[str, Tensor], norm: Tensor) -> None:
-        for name, value in losses.items():
-            self.sums[f"loss/{name}"] = self.sums[f"loss/{name}"] + value.cpu()
-        self.sums["gradient_norm"] = self.sums["gradient_norm"] + norm.cpu()
+        values = {f"loss/{name}": value for name, value in losses.items()} | {"gradient_norm": norm}
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value.cpu()
+            self.counts[name] += 1
         self.compute += time.perf_counter() - self.mark
         self.steps += 1
 
     def read(self) -> dict[str, float]:
-        values = {name: float(value) / self.steps for name, value in self.sums.items()}
+        values = {name: float(value) / self.counts[name] for name, value in self.sums.items()}  # not every task a step
         values["images_per_second"] = self.images * self.steps / (self.loader + self.compute)
         values["seconds/loader"] = self.loader / self.steps
         values["seconds/step"] = self.compute / self.steps
@@ -336,6 +341,8 @@ def _require_finite(value: Tensor, step: int, losses: Mapping[str, Tensor], what
 
 def _dataset(config: TrainConfig, sources: Mapping[str, Source]) -> StepDataset[Any]:
     rest = {"images": config.batch_images, "seed": config.seed}
+    if isinstance(config.batch, PSALMBatchConfig):
+        return PSALMDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
     if isinstance(config.batch, ClickConfig):
         return ClickDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)
     return TextDataset(sources, config.mixture, config.batch.of_model(config.model), **rest)

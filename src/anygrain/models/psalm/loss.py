@@ -14,24 +14,9 @@ from torch.nn import functional as F
 
 from anygrain.models.matching import assign, mask_costs, sample_points
 from anygrain.models.point_losses import point_losses, uncertain_points
+from anygrain.models.psalm.config import LossConfig
 from anygrain.models.psalm.network import Answer
 from anygrain.models.psalm.prompts import IGNORE
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Weights of the losses; the defaults are the official ones.
-
-    class_weight: of whether a query belongs to its condition (also in matching). mask_weight, dice_weight: of its mask.
-    background_weight: of queries without an object, in the cross-entropy over categories.
-    points: places of a mask that losses and matching look at.
-    """
-
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    background_weight: float = 0.1
-    points: int = 12544
 
 
 @dataclass(frozen=True)
@@ -39,10 +24,12 @@ class Target:
     """What is in one picture: masks 0..1 [K, H, W] of the whole input, and the condition of each, int64 [K].
 
     conditions: number of its category or region; 0 for a phrase.
+    unknown: bool [H, W], where nothing is known of any mask and no loss is asked; None for nowhere.
     """
 
     masks: Tensor
     conditions: Tensor
+    unknown: Tensor | None = None
 
 
 Matches = list[tuple[Tensor, Tensor]]
@@ -82,8 +69,12 @@ def match(answers: Sequence[Answer], targets: Sequence[Target], kind: str, confi
     pairs = []
     for answer, target in zip(answers, targets, strict=True):
         points = torch.rand(1, config.points, 2, device=answer.mask_logits.device)
-        predicted = sample_points(answer.mask_logits.float(), points)
-        cross_entropy, dice = mask_costs(predicted, sample_points(target.masks.float(), points))
+        if not len(target.masks):
+            pairs.append((target.conditions, target.conditions))
+            continue
+        predicted, wanted = (sample_points(maps.float(), points) for maps in (answer.mask_logits, target.masks))
+        known = None if target.unknown is None else _known(target, points).expand(len(wanted), -1)
+        cross_entropy, dice = mask_costs(predicted, wanted, known)
         cost = config.mask_weight * cross_entropy + config.dice_weight * dice
         if kind == "categories":  # phrases and regions are found by their masks alone
             cost = cost - config.class_weight * answer.logits.float().softmax(-1)[:, target.conditions]
@@ -97,10 +88,21 @@ def mask_loss(
     """Cross-entropy and Dice of the matched queries' masks, unweighted."""
     logits = torch.cat([a.mask_logits[queries] for a, (queries, _) in zip(answers, pairs, strict=True)]).float()
     points = uncertain_points(logits, config.points)
-    wanted = torch.cat(
-        [target.masks[objects].float() for target, (_, objects) in zip(targets, pairs, strict=True)]
-    )  # [N * K, H, W]
-    return point_losses(sample_points(logits, points), sample_points(wanted, points), masks)
+    found = [(target, objects) for target, (_, objects) in zip(targets, pairs, strict=True)]
+    wanted = torch.cat([target.masks[objects].float() for target, objects in found])  # [N * K, H, W]
+    known = None
+    if any(target.unknown is not None for target in targets):
+        parts = points.split([len(objects) for _, objects in found])
+        known = torch.cat([_known(target, own) for (target, _), own in zip(found, parts, strict=True)])
+    return point_losses(sample_points(logits, points), sample_points(wanted, points), masks, known)
+
+
+def _known(target: Target, points: Tensor) -> Tensor:
+    """Bool [K, P]: which points [K, P, 2] of a picture count."""
+    if target.unknown is None:
+        return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+    unknown = sample_points(target.unknown[None].float(), points.flatten(0, 1)[None])
+    return unknown.view(points.shape[:2]) == 0
 
 
 def class_loss(

@@ -15,12 +15,13 @@ stride 4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anygrain.models.convnet import EfficientNetLite
 from anygrain.models.mask_decoder import MLP, Decoded, MaskedQueryDecoder, Memory
 from anygrain.models.pixel_decoder import PixelDecoder
 from anygrain.models.psalm import regions
@@ -29,13 +30,18 @@ from anygrain.models.psalm.language import LanguageModel
 from anygrain.models.psalm.postprocess import enlarge
 from anygrain.models.psalm.projector import Projector
 from anygrain.models.psalm.prompts import IGNORE, IMAGE, MASKS, REGION, PhiTokenizer, Question, conversation, encode
-from anygrain.models.swin import Swin
+from anygrain.models.swin import Swin, SwinConfig
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from anygrain.data.psalm_batch import PSALMBatch
     from anygrain.resize import Resize
     from anygrain.vocabulary import Vocabulary
+
+
+KINDS = {"panoptic": "categories", "referring": "phrase", "interactive": "regions"}
+"""Tasks of training, beside chats, and the kind of their questions."""
 
 
 class Features(NamedTuple):
@@ -73,16 +79,18 @@ class PSALM(nn.Module):
 
     architecture = "psalm"
     accepts = frozenset({"text", "points", "scribble", "box", "mask", "categories", "regions"})
+    text_encoder = None
+    """No part reads texts alone: the language model reads them with the picture."""
 
     def __init__(self, config: PSALMConfig, tokenizer: PhiTokenizer | None = None):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.vocabulary: Vocabulary | None = None
-        channels, width = config.image_encoder.channels, config.language.width
-        hidden = config.mask_decoder.hidden_dim
-        self.image_encoder = Swin(config.image_encoder)
-        self.projector = Projector(channels[3], config.projector_planes, width)
+        image, width = config.image_encoder, config.language.width
+        channels, hidden = image.channels, config.mask_decoder.hidden_dim
+        self.image_encoder = Swin(image) if isinstance(image, SwinConfig) else EfficientNetLite(image)
+        self.projector = Projector(channels[3], config.projector_planes, width, config.projector_stride)
         self.language = LanguageModel(config.language)
         self.pixel_decoder = PixelDecoder(config.pixel_decoder, channels)
         self.mask_decoder = MaskedQueryDecoder(config.mask_decoder)
@@ -127,7 +135,9 @@ class PSALM(nn.Module):
 
     def look(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """pixels [B, 3, S, S] -> mask_features, three maps from coarse to fine, tokens [B, P, D]. One Swin pass."""
-        pyramid = self.image_encoder(pixels)
+        return self._refine(self.image_encoder(pixels))
+
+    def _refine(self, pyramid: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         mask_features, maps = self.pixel_decoder(pyramid)
         return mask_features, maps, self.projector(pyramid[3])
 
@@ -181,21 +191,35 @@ class PSALM(nn.Module):
         maps = (features.stride32, features.stride16, features.stride8)
         return self.mask_decoder.remember(maps, features.mask_features)
 
-    def levels(self, pixels: Tensor, questions: Sequence[Question], masks: Sequence[Tensor] = ()) -> list[list[Answer]]:
-        """One question about each of N pictures [N, 3, S, S]: answers of every level [levels][N], for training.
+    # ------------------------------------------------------------------------------------------- training
 
-        masks: of each picture its regions, bool [K, S, S], where regions are asked for. No work is shared.
+    def levels(
+        self, pyramid: Sequence[Tensor], questions: Sequence[Question], masks: Sequence[Tensor] = ()
+    ) -> list[list[Answer]]:
+        """One question about each of N pictures: answers of every level [levels][N].
+
+        pyramid: four maps [N, C, h, w] of the image encoder. masks: of each picture its regions, bool [K, S, S], where
+        regions are asked for. No work is shared.
         """
-        mask_features, maps, tokens = self.look(pixels)
+        mask_features, maps, tokens = self._refine(pyramid)
         found = [self.region(own, mask) for own, regions_of in zip(tokens, masks, strict=False) for mask in regions_of]
         hidden, ids, owner = self.read(questions, tokens, found)
         conditions = self.conditions(hidden, ids, owner, [question.kind for question in questions])
         return self.answer(conditions, questions, maps, mask_features, every_level=True)
 
-    def next_words(self, pixels: Tensor, questions: Sequence[Question]) -> Tensor:
-        """Logits [N, T, V] of the token after each, for chats about N pictures (kind "text")."""
-        tokens = self.projector(self.image_encoder(pixels)[3])
+    def next_words(self, pyramid: Sequence[Tensor], questions: Sequence[Question]) -> Tensor:
+        """Logits [N, T, V] of the token after each, for chats about N pictures (kind "text"); pyramid as above."""
+        tokens = self.projector(pyramid[3])
         return self.language.head(self.read(questions, tokens)[0])
+
+    def loss(self, output: Any, batch: PSALMBatch) -> dict[str, Tensor]:
+        """Losses of one task by name, "panoptic/mask" for instance; output: of ``batch.decode``."""
+        from anygrain.models.psalm.loss import segmentation_losses, text_loss
+
+        if batch.task not in KINDS:
+            return {f"{batch.task}/text": text_loss(*output)}
+        losses, _ = segmentation_losses(output, batch.targets, KINDS[batch.task], self.config.loss)
+        return {f"{batch.task}/{name}": value for name, value in losses.items()}
 
     def labels(self, questions: Sequence[Question], labels: Sequence[Sequence[int]]) -> Tensor:
         """A label for each id of a chat -> int64 [N, T] beside ``next_words``; a picture's tokens get IGNORE."""

@@ -11,19 +11,19 @@ from torch.nn import functional as F
 
 
 class Projector(nn.Module):
-    """channels: of the map. planes: inside. width: of the language model's tokens."""
+    """channels: of the map. planes: inside. width: of the language model's tokens. stride: 2 as released, or 1."""
 
-    def __init__(self, channels: int, planes: int, width: int):
+    def __init__(self, channels: int, planes: int, width: int, stride: int = 2):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, planes, 3, stride=2, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(planes)
-        self.shortcut = nn.Sequential(nn.Conv2d(channels, planes, 1, stride=2, bias=False), nn.BatchNorm2d(planes))
+        self.shortcut = nn.Sequential(nn.Conv2d(channels, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
         self.linear = nn.Linear(planes, width)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """[B, C, H, W] -> tokens [B, ceil(H/2) * ceil(W/2), width], row by row."""
+        """[B, C, H, W] -> tokens [B, ceil(H/stride) * ceil(W/stride), width], row by row."""
         x = F.relu(self.norm1(self.conv1(feature_map)))
         x = self.norm2(self.conv2(self.conv2(x)))  # twice, with the same weights and nothing between
         x = F.relu(x + self.shortcut(feature_map))

@@ -25,6 +25,22 @@ SYSTEM = (
 DONE = "Sure, the segmentation result is <seg>"
 
 
+WORDINGS = (
+    SYSTEM,
+    "[INST] <<SYS>>\n",
+    "\n<</SYS>>\n\n",
+    " [/INST] ",
+    "This is an image",
+    ", Please do Panoptic Segmentation.\nThis is all the candidate categories: ",
+    ", Please do Semantic Segmentation.\nThis is all the candidate categories: ",
+    ", Please doing Referring Segmentation according to the following instruction:\n",
+    ", Please segment by given regions\nThis is all regions: ",
+    "\nSure, the segmentation result is ",
+    BACKGROUND,
+)
+"""Pieces of text that stand in prompts, for a vocabulary of its own."""
+
+
 class PhiTokenizer(Protocol):
     """What turns text into the language model's ids."""
 
@@ -47,7 +63,7 @@ class Question:
     ids: token ids, IMAGE once where the picture stands, REGION once a region, MASKS once at the end.
     owner: for each id which condition it is part of (a category, or 0 for the phrase); -1 for none. A condition ends
         with the token [SEG]. A REGION is part of none: its own hidden state counts.
-    kind: "categories", "phrase" or "regions".
+    kind: "categories", "phrase" or "regions"; "text" for a chat, which asks for no mask.
     """
 
     ids: tuple[int, ...]
@@ -103,13 +119,45 @@ def about_regions(tokenizer: PhiTokenizer, count: int) -> Question:
     return _fill(encode(tokenizer, conversation((human, "\n[SEG]<seg>"))), [], "regions")
 
 
+def about_chat(
+    tokenizer: PhiTokenizer, turns: Sequence[tuple[str, str]], most: int = 2048
+) -> tuple[Question, tuple[int, ...]]:
+    """A conversation about a picture, and a label for each of its ids: itself in answers, IGNORE elsewhere.
+
+    turns: what the person says and the answer; ``<image>`` once, in the first. most: ids of further turns beyond that
+    are left out, and the first turn is cut there.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    for number, (human, answer) in enumerate(turns):
+        told = encode(tokenizer, _told(number, human))
+        said = encode(tokenizer, _said(answer))
+        if number and len(ids) + len(told) + len(said) > most:
+            break
+        ids += told + said
+        labels += [IGNORE] * len(told) + said
+    return Question(tuple(ids[:most]), (-1,) * len(ids[:most]), "text"), tuple(labels[:most])
+
+
+def about_caption(tokenizer: PhiTokenizer, caption: str, most: int = 2048) -> tuple[Question, tuple[int, ...]]:
+    """A picture and then its caption, nothing else, as the projector is first trained (LLaVA 1.5); labels as above."""
+    said = tokenizer.encode(caption + "\n")[: most - 1]
+    return Question((IMAGE, *said), (-1,) * (len(said) + 1), "text"), (IGNORE, *said)
+
+
 def conversation(*turns: tuple[str, str]) -> str:
     """Turns of a person's text and the answer, as the language model was trained on them."""
-    parts = []
-    for number, (human, answer) in enumerate(turns):
-        start = f"<<SYS>>\n{SYSTEM}\n<</SYS>>\n\n" if number == 0 else ""
-        parts.append(f"[INST] {start}{human} [/INST] {answer} <|endoftext|>")
-    return "".join(parts)
+    return "".join(_told(number, human) + _said(answer) for number, (human, answer) in enumerate(turns))
+
+
+def _told(number: int, human: str) -> str:
+    start = "<|endoftext|>" if number else ""
+    system = "" if number else f"<<SYS>>\n{SYSTEM}\n<</SYS>>\n\n"
+    return f"{start}[INST] {system}{human} [/INST]"
+
+
+def _said(answer: str) -> str:
+    return f" {answer} <|endoftext|>"
 
 
 def encode(tokenizer: PhiTokenizer, text: str) -> list[int]:

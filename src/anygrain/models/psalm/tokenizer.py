@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-END, SEG = "<|endoftext|>", "[SEG]"
+END, PAD, SEG = "<|endoftext|>", "[PAD]", "[SEG]"
 
 
 class BPETokenizer:
@@ -34,6 +35,28 @@ class BPETokenizer:
         except Exception as error:  # the package raises plain Exception
             raise ValueError(f"{path}: not a tokenizer file ({error})") from None
         return cls(tokenizer, str(path))
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int) -> BPETokenizer:
+        """A vocabulary of at most ``size`` tokens made of texts, always the same of the same texts.
+
+        Any text can be written in it: the 256 bytes are among its tokens.
+        """
+        from tokenizers import Tokenizer
+        from tokenizers.models import BPE
+        from tokenizers.pre_tokenizers import ByteLevel
+        from tokenizers.trainers import BpeTrainer
+
+        tokenizer = Tokenizer(BPE())
+        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+        trainer = BpeTrainer(
+            vocab_size=size,
+            special_tokens=[END, PAD, SEG],
+            initial_alphabet=ByteLevel.alphabet(),
+            show_progress=False,
+        )  # pyright: ignore[reportCallIssue]
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer)
 
     @classmethod
     def of_released(cls, folder: Path) -> BPETokenizer:
@@ -72,9 +95,13 @@ class BPETokenizer:
         pieces = (token.removeprefix("\u0120") for token in self.tokenizer.get_vocab() if token.startswith("\u0120"))
         return sorted(word for word in pieces if len(word) >= 3 and word.isalpha())
 
+    def text(self) -> str:
+        """What ``tokenizer.json`` holds."""
+        return self.tokenizer.to_str(pretty=True)
+
     def save(self, path: Path) -> None:
         """Write ``tokenizer.json``."""
-        self.tokenizer.save(str(path))
+        path.write_text(self.text(), encoding="utf-8")
 
 
 def _table(path: Path) -> dict[str, int]:
