@@ -22,7 +22,7 @@ from anygrain.eval.benchmarks import BENCHMARKS
 from anygrain.eval.gallery import Example, Gallery, side_by_side
 from anygrain.eval.papers import published
 from anygrain.eval.predictions import Predictions
-from anygrain.eval.rules import Answer, Record, Rule, Shown
+from anygrain.eval.rules import Answer, PromptRule, Record, Rule, Shown
 from anygrain.hub import find
 from anygrain.types import Prompt, Sample
 
@@ -67,18 +67,28 @@ def run_benchmark(
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; take at least 1 sample")
     benchmark = BENCHMARKS[task]
+    data = benchmark.data or task
     split = benchmark.splits[0] if split is None else split
-    if split not in DATASETS[task].splits:
-        raise ValueError(f"{task} has no split {split!r}; it has {', '.join(DATASETS[task].splits)}")
+    if split not in DATASETS[data].splits:
+        raise ValueError(f"{task} has no split {split!r}; it has {', '.join(DATASETS[data].splits)}")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     ledger = read_ledger(find(model)) if isinstance(model, (str, Path)) else None
     if strict:
-        _refuse_seen(ledger, islice(read_dataset(task, root, split), limit))
-    samples = islice(read_dataset(task, root, split), rank, limit, world)
+        _refuse_seen(ledger, islice(read_dataset(data, root, split), limit))
+    samples = islice(read_dataset(data, root, split), rank, limit, world)
     first = next(samples, None)  # before the model is loaded: a wrong folder is found at once
     if first is None and rank == 0:
         raise ValueError(f"{root}: no sample of {task} {split}")
     segmenter, rule = _segmenter(model, device, threshold), benchmark.rule()
+    if missing := benchmark.needs - segmenter.model.accepts:
+        raise ValueError(
+            f"model '{segmenter.info['name']}' does not accept {', '.join(sorted(missing))} as a prompt, which {task} "
+            f"asks with; it accepts {', '.join(sorted(segmenter.model.accepts))}"
+        )
+    if world > 1 and getattr(rule, "in_order", False):
+        raise ValueError(f"{task} goes from frame to frame: run it in one process, without torchrun")
+    if benchmark.all_scores:
+        segmenter = _unsure_too(segmenter)
     gallery = Gallery(overlays if out is not None else 0)
     settings = {
         "threshold": segmenter.threshold,
@@ -132,13 +142,29 @@ def run_benchmark(
     return report
 
 
-def _ask(segmenter: Segmenter, rule: Rule, sample: Sample) -> list[Record]:
+def _ask(segmenter: Segmenter, rule: Rule | PromptRule, sample: Sample) -> list[Record]:
     """Ask about one sample; a photo about which nothing is asked is not encoded."""
     texts = rule.ask(sample)
     if not texts:
         return []
     (embedding,) = segmenter.embed([open_photo(sample)])
+    if isinstance(rule, PromptRule):
+        return rule.answer(sample, segmenter, embedding)
     return rule.record(sample, answers(segmenter, embedding, texts))
+
+
+def _unsure_too(segmenter: Segmenter) -> Segmenter:
+    """The same model, which leaves no answer out for its score."""
+    from anygrain.segmenter import Segmenter
+
+    return Segmenter(
+        segmenter.model,
+        segmenter.info,
+        threshold=segmenter.threshold,
+        presence_threshold=1e-9,
+        memory_limit=segmenter.memory_limit,
+        bf16=segmenter.bf16,
+    )
 
 
 def answers(segmenter: Segmenter, embedding: Any, texts: Sequence[str]) -> Iterator[Answer]:

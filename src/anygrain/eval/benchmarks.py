@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from anygrain.eval.parts import PartRule
-from anygrain.eval.rules import ExpressionRule, LabelMapRule, Rule, SaliencyRule, VideoRule
+from anygrain.eval.psalm_rules import ByObjectRule, FollowRule, InteractiveRule
+from anygrain.eval.rules import ExpressionRule, LabelMapRule, PromptRule, Rule, SaliencyRule, VideoRule
+
+
+TEXT = frozenset({"text"})
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,18 @@ class Benchmark:
     splits: those that papers report, the first by default. rule: makes a fresh counter. headline: the figure that
     papers compare. notes: what must be said with the figures. own_folder: its files have names that other sets have
     too, so it is told by the name of its folder only.
+    data: name of the data set, when it is not the task's. needs: kinds of prompt that a model must accept.
+    all_scores: answers count however unsure the model is of them.
     """
 
     splits: tuple[str, ...]
-    rule: Callable[[], Rule]
+    rule: Callable[[], Rule | PromptRule]
     headline: str
     notes: str
     own_folder: bool = False
+    data: str | None = None
+    needs: frozenset[str] = TEXT
+    all_scores: bool = False
 
 
 _REFER = "Every sentence on its own; cIoU (oIoU), gIoU (mIoU) and P@X as LAVT; 0 / 0 counts as 0."
@@ -37,6 +46,17 @@ _PARTS = (
 _CIOU, _MIOU = "ciou", "miou"
 _REFCOCO = partial(ExpressionRule, ("refcoco",))
 _UNC = ("val", "testA", "testB")
+_REGIONS = frozenset({"mask", "regions"})
+
+
+def _by_object(data: str, splits: tuple[str, ...]) -> dict[str, Benchmark]:
+    """PSALM's protocol of referring."""
+    notes = "All sentences of an object in one prompt, as PSALM's evaluation: not comparable with figures by sentence."
+    rule = partial(ByObjectRule, ("refcoco",))
+    return {f"{data}_by_object": Benchmark(splits, rule, _CIOU, notes, data=data, all_scores=True)}
+
+
+_FOLLOW = "PSALM's procedure from the first frame's masks; J and F as davis2017-evaluation, first and last frame out."
 
 BENCHMARKS: dict[str, Benchmark] = {
     "refcoco": Benchmark(_UNC, _REFCOCO, _CIOU, _REFER),
@@ -87,4 +107,30 @@ BENCHMARKS: dict[str, Benchmark] = {
         ("test",), SaliencyRule, "max_f", f"{_SALIENT} At least half of the annotators.", own_folder=True
     ),
     "sod": Benchmark(("test",), SaliencyRule, "max_f", _SALIENT, own_folder=True),
+    **_by_object("refcoco", _UNC),
+    **_by_object("refcoco+", _UNC),
+    **_by_object("refcocog_umd", ("val", "test")),
+    "coco_interactive": Benchmark(
+        ("val",),
+        InteractiveRule,
+        "point_giou",
+        "All regions of a photo in one prompt, by point, scribble, box and mask; true masks are never resized.",
+        needs=_REGIONS,
+    ),
+    "davis2017_objects": Benchmark(
+        ("val",),
+        FollowRule,
+        "j_and_f",
+        f"{_FOLLOW} All objects of the first frame are asked for in every frame.",
+        data="davis2017",
+        needs=_REGIONS,
+    ),
+    "davis2017_objects_told": Benchmark(
+        ("val",),
+        partial(FollowRule, told=True),
+        "j_and_f",
+        f"{_FOLLOW} As published, each frame is asked only for objects that its true masks show: a leak of truth.",
+        data="davis2017",
+        needs=_REGIONS,
+    ),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from anygrain.data.datasets import read_dataset
 from anygrain.eval.benchmark import run_benchmark
 from anygrain.eval.benchmark_report import BenchmarkReport
-from anygrain.eval.benchmarks import BENCHMARKS
+from anygrain.eval.benchmarks import BENCHMARKS, TEXT
 from anygrain.images import write_atomic
 from anygrain.markdown import table
 
@@ -63,7 +63,10 @@ def run_all(
     places: dict[str, Path] = {}
     missing: dict[str, str] = {}
     for task, benchmark in BENCHMARKS.items():
-        found = find_data(root, task, benchmark.splits[0], own_folder=benchmark.own_folder)
+        if benchmark.needs != TEXT:
+            missing[task] = "not asked by texts: run it by its name"
+            continue
+        found = find_data(root, benchmark.data or task, benchmark.splits[0], own_folder=benchmark.own_folder)
         if isinstance(found, Path):
             places[task] = found
         else:

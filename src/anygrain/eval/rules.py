@@ -11,7 +11,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,10 @@ from anygrain.eval.saliency import Saliency
 from anygrain.eval.semantic import Confusion
 from anygrain.eval.video import JAndF
 from anygrain.types import Mask, Sample, Size
+
+if TYPE_CHECKING:
+    from anygrain.segmenter import Segmenter
+    from anygrain.types import ImageEmbedding
 
 
 class Answer(NamedTuple):
@@ -72,6 +76,27 @@ class Rule(Protocol):
 
     def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
         """What the figures need of the answers, in the order of the texts; each is made when it is asked for."""
+        ...
+
+    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
+        """Count what was recorded, and show what may be worth looking at."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The figures."""
+        ...
+
+
+@runtime_checkable
+class PromptRule(Protocol):
+    """Puts its questions itself: they are no texts, or the next depends on the last answer, or are asked at once."""
+
+    def ask(self, sample: Sample) -> Sequence[Any]:
+        """What is asked, each once; nothing when there is nothing to ask."""
+        ...
+
+    def answer(self, sample: Sample, segmenter: Segmenter, embedding: ImageEmbedding) -> list[Record]:
+        """What the figures need of the answers."""
         ...
 
     def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
