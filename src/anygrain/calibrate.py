@@ -2,8 +2,8 @@
 
 ``levels``: which of a network's masks are large and which are small, from the mean area of each token's masks.
 Semantic-SAM's order of granularity emerges in training, so a retrained model needs a map of its own.
-``presence``: how likely a thing is there when PSALM's best query has a given logit. Its training asks for the best query
-of a phrase that means something, never whether it does, so its scores need a scale and an offset of their own.
+``presence``: how likely a thing is there when PSALM's best query has a given logit. Its training asks which query a
+phrase means, never whether it means one, so its scores need a scale and an offset of their own.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def levels_by_area(areas: np.ndarray) -> tuple[int, ...]:
 
 
 class Evidence(NamedTuple):
-    """What a model thought of N phrases, float64 [N] each: the best query's logit, the mean probability inside its mask;
-    and bool [N], whether what they say is there."""
+    """What a model thought of N phrases: float64 [N] the best query's logit and the mean probability inside its mask,
+    and bool [N] whether what they say is there."""
 
     logits: np.ndarray
     quality: np.ndarray
@@ -67,8 +67,8 @@ def presence_evidence(segmenter: Segmenter, photos: Iterable[tuple[Any, Sequence
     there = np.array([row[2] for row in rows], bool)
     if there.all() or not there.any():
         raise ValueError(
-            f"of {len(rows)} phrases {int(there.sum())} mean something in their photo: presence is calibrated on phrases "
-            "of both kinds, as gRefCOCO has them"
+            f"of {len(rows)} phrases {int(there.sum())} mean something in their photo: presence is calibrated on "
+            "phrases of both kinds, as gRefCOCO has them"
         )
     return Evidence(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), there)
 

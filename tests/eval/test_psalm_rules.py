@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parents[1]))
 import tiny_psalm
-
 from anygrain.data.datasets import read_dataset
 from anygrain.eval.benchmark import run_benchmark
 from anygrain.eval.psalm_rules import FollowRule

@@ -68,13 +68,13 @@ def calibrate_levels(arguments: Sequence[str]) -> int:
 class PresenceOptions:
     """Find how sure a PSALM must be of a phrase for it to mean something in the photo, from labelled phrases.
 
-    A released PSALM always answers. This fits its score, so that a phrase with a score of 0.7 means something in 70 % of
-    such cases, and what scores below 0.5 is answered "not there". Labelled phrases come from shards, or from a public
-    data set in its official form, such as gRefCOCO. Prints how often what is there and what is not is told so, before
-    and after, on the same phrases; with --write the fit goes into the model's config.json.
+    A released PSALM always answers. This fits its score, so that a phrase with a score of 0.7 means something in 70 %
+    of such cases, and what scores below 0.5 is answered "not there". Labelled phrases come from shards, or from a
+    public data set in its official form, such as gRefCOCO. Prints how often what is there and what is not is told so,
+    before and after, on the same phrases; with --write the fit goes into the model's config.json.
 
     examples:
-      anygrain calibrate-presence --model models/psalm --dataset grefcoco --root refer/data --split val --limit 500 --write
+      anygrain calibrate-presence --model models/psalm --dataset grefcoco --root refer/data --limit 500 --write
       anygrain calibrate-presence --model runs/mine/model --data shards/val
     """
 

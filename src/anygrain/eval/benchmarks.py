@@ -10,7 +10,6 @@ from anygrain.eval.parts import PartRule
 from anygrain.eval.psalm_rules import ByObjectRule, FollowRule, InteractiveRule
 from anygrain.eval.rules import ExpressionRule, LabelMapRule, PromptRule, Rule, SaliencyRule, VideoRule
 
-
 TEXT = frozenset({"text"})
 
 
