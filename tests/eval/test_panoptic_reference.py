@@ -1,4 +1,4 @@
-"""PQ, SQ and RQ against a second implementation, written from the definition and panopticapi's rules, on random maps."""
+"""PQ, SQ and RQ against a second implementation, from the definition and panopticapi's rules, on random maps."""
 
 from __future__ import annotations
 
