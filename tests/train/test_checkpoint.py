@@ -7,21 +7,33 @@ import torch
 from tiny_model import tiny_model
 
 from anygrain.train import checkpoint
+from anygrain.train.distributed import Processes
 from anygrain.train.log import Log, draw_curves, read
 from anygrain.train.optim import OptimConfig, make_optimizer
+
+ALONE = Processes(torch.device("cpu"))
 
 
 def save(folder, model=None, step=3):
     model = model or tiny_model()
     optimizer, names = make_optimizer(model, OptimConfig())
-    checkpoint.save(folder, step=step, model=model, optimizer=optimizer, names=names, average=None, record={"best": 1})
+    checkpoint.save(
+        folder,
+        step=step,
+        model=model,
+        optimizer=optimizer,
+        names=names,
+        average=None,
+        record={"best": 1},
+        processes=ALONE,
+    )
     return folder
 
 
 def load(folder, model=None):
     model = model or tiny_model()
     optimizer, names = make_optimizer(model, OptimConfig())
-    return checkpoint.load(folder, model=model, optimizer=optimizer, names=names, average=None)
+    return checkpoint.load(folder, model=model, optimizer=optimizer, names=names, average=None, processes=ALONE)
 
 
 def test_random_states_come_back(tmp_path):
@@ -81,7 +93,9 @@ def test_a_parameter_frozen_since_is_named(tmp_path):
     optimizer, names = make_optimizer(model, OptimConfig())
     sum(p.square().sum() for p in model.parameters()).backward()
     optimizer.step()
-    checkpoint.save(tmp_path / "c", step=1, model=model, optimizer=optimizer, names=names, average=None, record={})
+    checkpoint.save(
+        tmp_path / "c", step=1, model=model, optimizer=optimizer, names=names, average=None, record={}, processes=ALONE
+    )
     frozen = tiny_model()
     frozen.text_encoder.requires_grad_(False)
     with pytest.raises(ValueError, match=r"text_encoder\.weight"):

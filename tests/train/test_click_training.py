@@ -74,7 +74,7 @@ def test_every_kind_of_loss_reaches_its_weights(data, tmp_path):
         "loss/total",
         *(f"loss/{name}" for name in names - {"objects", "parts"}),
     }
-    with pytest.raises(ValueError, match="text_mixing is for texts that are prompts"):
+    with pytest.raises(ValueError, match="text_mixing is for a text encoder's prompts"):
         clicking_run(data, text_mixing=0.5)
 
 

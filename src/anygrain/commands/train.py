@@ -50,7 +50,7 @@ class TrainOptions:
     val: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Shards to measure on, every eval_every steps and at the end."""
     val_photos: Annotated[int, arg(metavar="N")] = 12
-    """How many photos of each source (for PSALM, of each task) are measured on the way; `anygrain evaluate` takes all."""
+    """How many photos of each source (PSALM: of each task) are measured on the way; `anygrain evaluate` takes all."""
     init: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None
     """Start from the weights of this model instead of the recipe's own."""
     storage: Literal["float32", "float16", "int8"] = "float32"
@@ -64,6 +64,7 @@ def train(arguments: Sequence[str]) -> int:
     from anygrain.data.loader import open_sources
     from anygrain.data.vocabulary import gather
     from anygrain.models.bert import Bert
+    from anygrain.models.low_rank import add_low_rank, merge_low_rank
     from anygrain.train import checkpoint
     from anygrain.train.trainer import Trainer
 
@@ -75,8 +76,15 @@ def train(arguments: Sequence[str]) -> int:
     if step < config.steps:
         print(f"stopped after step {step} of {config.steps}; the same command goes on from there")
         return 130
+    if not trainer.processes.first:
+        return 0
+    if trainer.processes.count > 1:  # this process holds only a part of the weights
+        model = _start_model(options, config)
+        if config.lora_rank:
+            add_low_rank(model.language, config.lora_rank)
     best = trainer.checkpoints / "best"
     checkpoint.load_weights(best if best.is_dir() else trainer.checkpoints / checkpoint.name_of(step), model)
+    merge_low_rank(model)
     # What is asked in words may be read as a near word that was trained; CLIP's cosines do not tell near from far.
     if "text" in model.accepts and isinstance(model.text_encoder, Bert):
         model.vocabulary = gather(chain.from_iterable(open_sources(config.data).values()))
@@ -125,7 +133,7 @@ def _evaluator(options: TrainOptions, config: TrainConfig) -> Evaluate | None:
     val = options.val
     if val is None:
         return None
-    from anygrain.data.psalm_batch import PSALMBatchConfig
+    from anygrain.data.psalm_tasks import PSALMBatchConfig
     from anygrain.eval.runner import evaluate_training
     from anygrain.eval.training_psalm import evaluate_psalm
     from anygrain.recipes.sources import find_sources

@@ -20,7 +20,7 @@ import torch
 from anygrain.data import language, transforms
 from anygrain.data.batch import TensorBatch, normalised
 from anygrain.data.labels import Labels, open_photo
-from anygrain.data.loader import Source, StepDataset, annotations
+from anygrain.data.loader import Source, StepDataset, some_annotations
 from anygrain.data.mixture import MixtureConfig
 from anygrain.data.transforms import IGNORE, AugmentConfig, View
 from anygrain.models.semantic_sam import Prompts, TrainingOutput
@@ -147,8 +147,8 @@ class ClickDataset(StepDataset[ClickBatch]):
 
     def __getitem__(self, step: int) -> ClickBatch:
         """The batch of step ``step`` (from 0)."""
-        rng = np.random.default_rng([self.seed, 2, step])
-        photos = [self._photo(step * self.images + slot, rng) for slot in range(self.images)]
+        rng = self.numbers(2, step)
+        photos = [self._photo(position, rng) for position in self.positions(step)]
         return make_click_batch(photos, self.batch, rng)
 
     def _photo(self, position: int, rng: np.random.Generator) -> Photo:
@@ -164,7 +164,7 @@ class ClickDataset(StepDataset[ClickBatch]):
 def names_of(source: Source) -> Names:
     """All names in a source, or in 2000 samples evenly spread over it."""
     objects, parts = set[str](), set[str]()
-    for sample in annotations(source, _LOOKED_AT):
+    for sample in some_annotations(source, _LOOKED_AT):
         for region in sample.regions:
             name = called(region, sample)
             objects.update([name.object] if name.object else [])

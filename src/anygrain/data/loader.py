@@ -34,6 +34,23 @@ class StepDataset(Dataset[B]):
     def __init__(self, sources: Mapping[str, Source], mixture: MixtureConfig, *, images: int, seed: int):
         self.sources, self.images, self.seed = dict(sources), images, seed
         self.mixture = Mixture({name: len(source) for name, source in sources.items()}, mixture, seed)
+        self.rank, self.processes = 0, 1
+
+    def divide(self, rank: int, processes: int) -> None:
+        """Prepare only this process's share of each step's photos. Raises ValueError when they cannot be shared."""
+        if self.images % processes:
+            raise ValueError(f"{self.images} images a step cannot be shared among {processes} processes")
+        self.rank, self.processes = rank, processes
+
+    def positions(self, step: int) -> range:
+        """Places in the mixture of the photos of a step, of which this process has its share."""
+        each = self.images // self.processes
+        start = step * self.images + self.rank * each
+        return range(start, start + each)
+
+    def numbers(self, stream: int, step: int) -> np.random.Generator:
+        """Random numbers of a step, other ones in each process."""
+        return np.random.default_rng([self.seed, stream, step, *([self.rank] if self.rank else [])])
 
     def neighbours(self, position: int) -> Iterator[Sample]:
         """The sample at a position of the mixture, and those that follow it in its source, for a while."""
@@ -61,8 +78,8 @@ class TextDataset(StepDataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of step ``step`` (from 0)."""
-        samples = [self._varied(step * self.images + slot) for slot in range(self.images)]
-        return make_batch(samples, self.batch, np.random.default_rng([self.seed, 2, step]))
+        samples = [self._varied(position) for position in self.positions(step)]
+        return make_batch(samples, self.batch, self.numbers(2, step))
 
     def _varied(self, position: int) -> Sample:
         """The sample at a position, or what mosaic or copy and paste makes of it."""
@@ -112,8 +129,8 @@ def annotation(source: Source, number: int) -> Sample:
     return source.annotation(number) if isinstance(source, ShardReader) else source[number]
 
 
-def annotations(source: Source, most: int) -> Iterator[Sample]:
-    """All samples of a source, or at most so many evenly spread over it; without their images where that spares time."""
+def some_annotations(source: Source, most: int) -> Iterator[Sample]:
+    """All samples of a source, or at most so many evenly spread over it; without images where that spares time."""
     return (annotation(source, number) for number in range(0, len(source), -(-len(source) // most) or 1))
 
 

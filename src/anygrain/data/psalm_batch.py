@@ -5,9 +5,8 @@ B images, M masks of all images together, R regions, S side of the training squa
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from anygrain.data.batch import TensorBatch
-from anygrain.data.loader import Source, StepDataset, annotation, annotations
+from anygrain.data.loader import Source, StepDataset, annotation, some_annotations
 from anygrain.data.mixture import Mixture, MixtureConfig
-from anygrain.data.psalm_tasks import MAKE, SERVES, Asked, Example, QuestionConfig
+from anygrain.data.psalm_tasks import MAKE, SERVES, Asked, Example, PSALMBatchConfig
 from anygrain.models.psalm import prompts
 from anygrain.models.psalm.loss import Target
 from anygrain.types import Sample
@@ -27,34 +26,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 64  # samples of a source by which it is seen what it can teach
 TEXT_TASKS = ("chat", "caption")
-JOINT = {"panoptic": 1.0, "referring": 1.0, "interactive": 1.0, "chat": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PSALMBatchConfig:
-    """What a batch holds.
-
-    tasks: how often each task is trained, relative to the others: "panoptic", "referring", "interactive", "chat", and
-        "caption", the alignment of the projector.
-    question: of one photo.
-    """
-
-    tasks: Mapping[str, float] = field(default_factory=lambda: dict(JOINT))
-    question: QuestionConfig = field(default_factory=QuestionConfig)
-
-    def __post_init__(self):
-        if unknown := sorted(set(self.tasks) - set(MAKE)):
-            raise ValueError(f"there is no task {unknown[0]!r}; give some of {', '.join(MAKE)}")
-
-    def of_model(self, model: Any) -> PSALMBatchConfig:
-        """The same with what a model's config says."""
-        own = {
-            "size": model.input_size,
-            "queries": model.mask_decoder.num_queries,
-            "mean": tuple(255 * value for value in model.mean),
-            "std": tuple(255 * value for value in model.std),
-        }
-        return dataclasses.replace(self, question=dataclasses.replace(self.question, **own))
 
 
 @dataclass(frozen=True)
@@ -110,7 +81,7 @@ class PSALMBatch(TensorBatch):
         """The image encoder's maps."""
         return model.image_encoder(pixels)
 
-    def decode(self, model: PSALM, features: tuple[Tensor, ...], texts: None) -> Any:
+    def decode(self, model: PSALM, features: tuple[Tensor, ...], _texts: None) -> Any:
         """Answers of every level; for chats the logits of next words, and their labels."""
         assert model.tokenizer is not None
         questions, labels = self.questions(model.tokenizer)
@@ -162,19 +133,18 @@ class PSALMDataset(StepDataset[PSALMBatch]):
     def __getitem__(self, step: int) -> PSALMBatch:
         """The batch of step ``step`` (from 0)."""
         task, earlier = self.tasks.turn(step)
-        rng = np.random.default_rng([self.seed, 4, step])
-        slots = range(earlier * self.images, (earlier + 1) * self.images)
+        rng, slots = self.numbers(4, step), self.positions(earlier)
         examples = [self._example(task, slot, rng) for slot in slots]
         while task == "referring" and not any(example.conditions for example in examples):
             # With nothing to find in any photo there is no loss: ask anew.
             examples = [self._example(task, slot, rng) for slot in slots]
-        return make_psalm_batch(task, examples, self.batch.question)
+        return make_psalm_batch(task, examples, self.batch)
 
     def _example(self, task: str, position: int, rng: np.random.Generator) -> Example:
         """The photo at a position of the task's mixture, or its next neighbour about which that can be asked."""
         name, index = self.mixtures[task][position]
         for sample in _samples(self.sources[name], index, task):
-            example = MAKE[task](sample, self.batch.question, rng)
+            example = MAKE[task](sample, self.batch, rng)
             if example is not None:
                 return example
         raise ValueError(f"source {name!r}: no sample shows anything for the task {task!r} at this size")
@@ -189,10 +159,10 @@ def _samples(source: Source, index: int, task: str) -> Iterator[Sample]:
 
 
 def _teaches(source: Source, task: str) -> bool:
-    return any(map(SERVES[task], annotations(source, _LOOKED_AT)))
+    return any(map(SERVES[task], some_annotations(source, _LOOKED_AT)))
 
 
-def make_psalm_batch(task: str, examples: Sequence[Example], config: QuestionConfig) -> PSALMBatch:
+def make_psalm_batch(task: str, examples: Sequence[Example], config: PSALMBatchConfig) -> PSALMBatch:
     """Examples of one task as tensors."""
     mean, std = (np.asarray(values, np.float32) for values in (config.mean, config.std))
     pixels = (np.stack([example.image for example in examples]).astype(np.float32) - mean) / std

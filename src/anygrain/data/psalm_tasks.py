@@ -9,8 +9,9 @@ S side of the training square, K masks of the answer, R regions that are marked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,17 @@ from anygrain.data.transforms import AugmentConfig, View, swap_sides
 from anygrain.data.views import scene_of
 from anygrain.types import Mask, Region, Sample
 
+JOINT = ("panoptic", "referring", "interactive", "chat")
+"""Tasks of the second stage."""
 PADDING = 128  # grey of the part of the square that the photo does not fill, as in ``Resize.corner``
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionConfig:
-    """What one question about one photo holds; the defaults are the released recipe's, on data of every kind.
+class PSALMBatchConfig:
+    """What a batch and each of its questions hold; the defaults are the released recipe's, on data of every kind.
 
+    tasks: how often each task is trained, relative to the others: "panoptic", "referring", "interactive", "chat", and
+        "caption", the alignment of the projector.
     categories: most names of a panoptic question; those that the photo shows come before others, drawn by chance.
     semantic_ratio: part of the panoptic questions in which the masks of a category are one, in the wording for that.
     regions: most regions of an interactive question.
@@ -45,6 +50,7 @@ class QuestionConfig:
     augment: variation of the photo; the official training has none.
     """
 
+    tasks: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(JOINT, 1.0))
     categories: int = 500
     semantic_ratio: float = 0.0
     regions: int = 100
@@ -60,6 +66,8 @@ class QuestionConfig:
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(scale=(1.0, 1.0), flip=0.0, jitter=0.0))
 
     def __post_init__(self):
+        if unknown := sorted(set(self.tasks) - set(MAKE)):
+            raise ValueError(f"there is no task {unknown[0]!r}; give some of {', '.join(MAKE)}")
         for name, least in (("categories", 1), ("regions", 1), ("sentences", 0), ("min_area", 1), ("most_tokens", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -68,6 +76,11 @@ class QuestionConfig:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if not 0 <= self.absent_ratio < 1:
             raise ValueError(f"absent_ratio must be at least 0 and below 1, got {self.absent_ratio}")
+
+    def of_model(self, model: Any) -> PSALMBatchConfig:
+        """The same with what a model's config says."""
+        mean, std = (tuple(255 * value for value in values) for values in (model.mean, model.std))
+        return replace(self, size=model.input_size, queries=model.mask_decoder.num_queries, mean=mean, std=std)
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class Example:
     marks: np.ndarray
 
 
-Make = Callable[[Sample, QuestionConfig, np.random.Generator], Example | None]
+Make = Callable[[Sample, PSALMBatchConfig, np.random.Generator], Example | None]
 
 
 # ---------------------------------------------------------------------------------------------------- categories
@@ -128,7 +141,7 @@ def serves_panoptic(sample: Sample) -> bool:
     return any(any(map(_counts, regions)) for regions in complete_categories(sample).values())
 
 
-def panoptic(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def panoptic(sample: Sample, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """All masks of some categories, in any order of their names; None where the view shows none of them."""
     groups = complete_categories(sample)
     semantic = bool(rng.random() < config.semantic_ratio)
@@ -182,7 +195,7 @@ def serves_referring(sample: Sample) -> bool:
     return any(_counts(region) and region.captions for region in sample.regions) or serves_panoptic(sample)
 
 
-def referring(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def referring(sample: Sample, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """One thing or group by what is said of it; or, for ``absent_ratio`` of the questions, what is not there."""
     absent = rng.random() < config.absent_ratio
     spoken = [region for region in sample.regions if _counts(region) and region.captions]
@@ -207,7 +220,7 @@ def referring(sample: Sample, config: QuestionConfig, rng: np.random.Generator) 
     return _example(sample, view, Asked(said), [seen], (0,), _unknown(sample, view), config, rng)
 
 
-def _made_phrase(sample: Sample, absent: bool, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def _made_phrase(sample: Sample, absent: bool, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """A generated phrase about what a view shows, true or false."""
     view = _view(sample, [], config, rng)
     labels = Labels(sample)
@@ -235,7 +248,7 @@ def serves_interactive(sample: Sample) -> bool:
     return any(map(_counts, sample.regions))
 
 
-def interactive(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def interactive(sample: Sample, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """Some masks, each by a mark of a random kind: those of the data set, or drawn as a person might."""
     view = _view(sample, [], config, rng)
     regions = [region for region in sample.regions if _counts(region)]
@@ -267,7 +280,7 @@ def serves_chat(sample: Sample) -> bool:
     return turns_about(sample, np.random.default_rng(0)) is not None
 
 
-def chat(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def chat(sample: Sample, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """A conversation about the photo."""
     turns = turns_about(sample, rng)
     if turns is None:
@@ -277,7 +290,7 @@ def chat(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Ex
     return _example(sample, view, Asked(words), [], (), np.zeros(0, bool), config, rng)
 
 
-def caption(sample: Sample, config: QuestionConfig, rng: np.random.Generator) -> Example | None:
+def caption(sample: Sample, config: PSALMBatchConfig, rng: np.random.Generator) -> Example | None:
     """A photo and its caption, for the projector: the last answer of a conversation, whatever was asked."""
     example = chat(sample, config, rng)
     return None if example is None else replace(example, asked=Asked(example.asked.words[-1:]))
@@ -313,7 +326,7 @@ def _unknown(sample: Sample, view: View) -> np.ndarray:
 
 
 def _view(
-    sample: Sample, targets: list[tuple[np.ndarray, bool]], config: QuestionConfig, rng: np.random.Generator
+    sample: Sample, targets: list[tuple[np.ndarray, bool]], config: PSALMBatchConfig, rng: np.random.Generator
 ) -> View:
     """A random view; without zoom the whole photo in the upper left corner, as at inference."""
     if config.augment.scale == (1.0, 1.0):
@@ -329,7 +342,7 @@ def _example(
     masks: Sequence[np.ndarray],
     conditions: tuple[int, ...],
     unknown: np.ndarray,
-    config: QuestionConfig,
+    config: PSALMBatchConfig,
     rng: np.random.Generator,
 ) -> Example:
     """Put the view's part of everything, bool [h, w] each, on the square; vary the colours where none is named."""

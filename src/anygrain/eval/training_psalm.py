@@ -18,7 +18,8 @@ from torch import Tensor
 from anygrain.categories import guess_thing
 from anygrain.data.loader import open_sources
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.psalm_batch import PSALMBatch, PSALMBatchConfig, PSALMDataset
+from anygrain.data.psalm_batch import PSALMBatch, PSALMDataset
+from anygrain.data.psalm_tasks import PSALMBatchConfig
 from anygrain.data.transforms import AugmentConfig
 from anygrain.eval.panoptic import PanopticQuality
 from anygrain.models.psalm import postprocess
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _TOGETHER = 4  # photos of a batch
 
 
+@torch.no_grad()
 def evaluate_psalm(
     model: PSALM, data: str | Path, batch: PSALMBatchConfig, photos: int, mixture: Mapping[str, float] | None = None
 ) -> dict[str, float]:
@@ -42,19 +44,18 @@ def evaluate_psalm(
     model: in eval mode. data: folders of shards. photos: at most so many of each task, at least four. mixture: weights
         of sources, by which photos are drawn.
 
-    "panoptic/pq": panoptic quality; "panoptic/iou": IoU of each mask and the query nearest to it, whatever it is called;
+    "panoptic/pq": panoptic quality; "panoptic/iou": IoU of each mask and the query nearest to it, whatever its name;
     "panoptic/named": part of these queries of which the best name is right. "referring/iou", "interactive/iou": of the
     query with the best score, with what is there; "referring/absent": mean score of phrases that mean nothing.
     "chat/loss", "chat/accuracy": cross-entropy, and part of the answers' tokens that are foretold.
     """
     still = AugmentConfig(scale=(1.0, 1.0), flip=0.0, jitter=0.0)
-    question = dataclasses.replace(batch.question, augment=still)
     folders = find_sources(data)
     figures: dict[str, float] = {}
     for task, weight in sorted(batch.tasks.items()):
         if not weight:
             continue
-        alone = PSALMBatchConfig(tasks={task: 1.0}, question=question).of_model(model.config)
+        alone = dataclasses.replace(batch, tasks={task: 1.0}, augment=still).of_model(model.config)
         weights = MixtureConfig(weights=mixture or {}).of(folders)
         dataset = PSALMDataset(open_sources(folders), weights, alone, images=_TOGETHER, seed=1)
         meter = _Meter(model)

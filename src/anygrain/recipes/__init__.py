@@ -1,6 +1,8 @@
 """Training recipes: Python functions that return a full TrainConfig. A variant is ``dataclasses.replace``."""
 
 RECIPES = {
+    "psalm_align": "anygrain.recipes.psalm_align",
+    "psalm_joint": "anygrain.recipes.psalm_joint",
     "psalm_nano": "anygrain.recipes.psalm_nano",
     "semantic_sam_nano": "anygrain.recipes.semantic_sam_nano",
     "semantic_sam_swinl": "anygrain.recipes.semantic_sam_swinl",

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from anygrain.data.language import readable
-from anygrain.data.loader import Source, annotations
+from anygrain.data.loader import Source, some_annotations
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.psalm_batch import PSALMBatchConfig
-from anygrain.data.psalm_tasks import QuestionConfig
+from anygrain.data.psalm_tasks import PSALMBatchConfig
 from anygrain.data.transforms import AugmentConfig
 from anygrain.models.convnet import EfficientNetLiteConfig
 from anygrain.models.mask_decoder import MaskDecoderConfig
@@ -82,16 +81,14 @@ def config(data: Path) -> TrainConfig:
         data=sources,
         mixture=MixtureConfig(weights=WEIGHTS).of(sources),
         batch=PSALMBatchConfig(
-            question=QuestionConfig(
-                categories=16,
-                semantic_ratio=0.25,
-                regions=6,
-                sentences=1,
-                phrase_ratio=0.5,
-                absent_ratio=0.15,
-                most_tokens=160,
-                augment=AugmentConfig(scale=(0.8, 1.6), hide_and_seek=0.0),
-            )
+            categories=16,
+            semantic_ratio=0.25,
+            regions=6,
+            sentences=1,
+            phrase_ratio=0.5,
+            absent_ratio=0.15,
+            most_tokens=160,
+            augment=AugmentConfig(scale=(0.8, 1.6), hide_and_seek=0.0),
         ),
         batch_images=4,
         steps=6000,
@@ -117,7 +114,7 @@ def texts_of(sources: Iterable[Source]) -> Iterator[str]:
         yield from WORDINGS
     for source in sources:
         known: set[str] = set()
-        for sample in annotations(source, _TEXTS_OF):
+        for sample in some_annotations(source, _TEXTS_OF):
             known |= sample.exhaustive
             for region in sample.regions:
                 yield from region.captions

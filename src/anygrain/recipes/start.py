@@ -16,7 +16,7 @@ def start_swin(encoder: nn.Module, repo: str) -> None:
     from anygrain.models.pretrained import swin_from_transformers
 
     # The ImageNet file has no norms for the inner levels: they start at 1 and 0.
-    missing, unexpected = encoder.load_state_dict(swin_from_transformers(_fetch(repo)), strict=False)
+    missing, unexpected = encoder.load_state_dict(swin_from_transformers(fetch_state(repo)), strict=False)
     if unexpected or any(not key.startswith("norms.") for key in missing):
         raise ValueError(f"{repo}: does not fit the Swin of this recipe (missing {missing}, unexpected {unexpected})")
 
@@ -25,7 +25,7 @@ def start_clip(encoder: Any, repo: str) -> None:
     """Give a text encoder the weights of a public CLIP. Raises ValueError when they do not come."""
     from anygrain.models.pretrained import clip_text_from_transformers
 
-    encoder.load_state_dict(clip_text_from_transformers(_fetch(repo)))
+    encoder.load_state_dict(clip_text_from_transformers(fetch_state(repo)))
 
 
 def start_small(image_encoder: nn.Module, config: EfficientNetLiteConfig, text_encoder: Any) -> None:
@@ -71,8 +71,11 @@ def _wheels() -> tuple[Any, Any]:
     return image_wheel, text_wheel
 
 
-def _fetch(repo: str) -> dict:
-    """The state dict of a public model on the Hub, safetensors or the older form."""
+def fetch_state(repo: str) -> dict:
+    """The state dict of a public model on the Hub, safetensors or the older form.
+
+    Raises ValueError with one sentence when it does not come.
+    """
     import torch
     from huggingface_hub import hf_hub_download, list_repo_files
     from safetensors.torch import load_file

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from anygrain.files import whole_folder
+from anygrain.train.distributed import Processes, part, whole
 from anygrain.train.optim import Average
 
 _NAME = re.compile(r"step-(\d{8})")
@@ -31,20 +32,23 @@ def save(
     names: list[str],
     average: Average | None,
     record: dict[str, Any],
+    processes: Processes,
 ) -> None:
-    """Write the state after ``step`` steps into ``folder``, replacing it.
+    """Write the state after ``step`` steps into ``folder``, replacing it; called by all processes together.
 
     names: of the optimizer's parameters, in its order. record: further JSON-ready values to keep.
     """
     from safetensors.torch import save_file
 
+    processes.same_buffers(model)
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"optimizer/{key}": tensor for key, tensor in _optimizer_tensors(optimizer, names).items()}
     if average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in average.weights.items()}
-    tensors["rng/torch"] = torch.get_rng_state()
+    tensors = {name: whole(tensor).detach().contiguous().cpu().clone() for name, tensor in tensors.items()}
+    tensors |= _numbered_states("rng/torch", processes.each(torch.get_rng_state()))
     if torch.cuda.is_available():
-        tensors["rng/cuda"] = torch.cuda.get_rng_state()
+        tensors |= _numbered_states("rng/cuda", processes.each(torch.cuda.get_rng_state()))
     state = {
         "step": step,
         "average_updates": average.updates if average else 0,
@@ -52,9 +56,11 @@ def save(
         "python": random.getstate(),
         "record": record,
     }
-    with whole_folder(folder) as work:
-        save_file({k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}, work / "state.safetensors")
-        (work / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    if processes.first:
+        with whole_folder(folder) as work:
+            save_file(tensors, work / "state.safetensors")
+            (work / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    processes.wait()
 
 
 def load(
@@ -64,21 +70,40 @@ def load(
     optimizer: torch.optim.Optimizer,
     names: list[str],
     average: Average | None,
+    processes: Processes,
 ) -> tuple[int, dict[str, Any]]:
-    """Put the state of ``folder`` back; returns the step and the record. Raises ValueError when it does not fit."""
+    """Put the state of ``folder`` back; returns the step and the record.
+
+    Raises ValueError when it does not fit, or when another number of processes wrote it.
+    """
     tensors, state = _read(folder)
     _load_strictly(model, _below(tensors, "model/"), folder)
     _load_optimizer(optimizer, names, _below(tensors, "optimizer/"), folder)
     if average is not None:
         _load_average(average, _below(tensors, "average/"), folder)
         average.updates = state["average_updates"]
-    torch.set_rng_state(tensors["rng/torch"])
-    if "rng/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng/cuda"])
+    states = _below(tensors, "rng/torch")
+    if len(states) != processes.count:
+        raise ValueError(
+            f"{folder}: written by {len(states)} processes, and there are {processes.count}: start as many again"
+        )
+    own = _rank(processes.rank)
+    torch.set_rng_state(states[own])
+    if f"rng/cuda{own}" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[f"rng/cuda{own}"])
     _set_numpy_state(state["numpy"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     return state["step"], state["record"]
+
+
+def _rank(number: int) -> str:
+    """How the random numbers of a process are called; those of the first have no number."""
+    return f"/{number}" if number else ""
+
+
+def _numbered_states(name: str, states: list[Tensor]) -> dict[str, Tensor]:
+    return {f"{name}{_rank(number)}": state for number, state in enumerate(states)}
 
 
 def load_weights(folder: str | Path, model: nn.Module) -> int:
@@ -135,8 +160,9 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_strictly(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    own = model.state_dict()
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict({k: part(v, own[k]) if k in own else v for k, v in tensors.items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{folder}: the checkpoint belongs to another model: {reason}") from None
@@ -161,7 +187,7 @@ def _load_optimizer(
     for parameter, state in optimizer.state.items():  # the fused step wants each moment laid out as its parameter
         for key, value in state.items():
             if value.shape == parameter.shape:
-                state[key] = torch.empty_like(parameter).copy_(value)
+                state[key] = torch.empty_like(parameter).copy_(part(value, parameter))
 
 
 def _load_average(average: Average, tensors: dict[str, Tensor], folder: Path) -> None:
@@ -170,7 +196,7 @@ def _load_average(average: Average, tensors: dict[str, Tensor], folder: Path) ->
             f"{folder}: the checkpoint has no fitting averaged weights; keep ema_decay and freezing as set"
         )
     for name, tensor in tensors.items():
-        average.weights[name].copy_(tensor)
+        average.weights[name].copy_(part(tensor, average.weights[name]))
 
 
 def _numpy_state() -> dict[str, Any]:

@@ -8,16 +8,20 @@ from typing import Any
 
 
 class Log:
-    """Append-only JSON lines. A resumed run drops what was written after its checkpoint."""
+    """Append-only JSON lines. A resumed run drops what was written after its checkpoint. silent: writes nothing."""
 
-    def __init__(self, path: Path, step: int):
-        self.path = path
+    def __init__(self, path: Path, step: int, *, silent: bool = False):
+        self.path, self.silent = path, silent
+        if silent:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [record for record in read(path) if record["step"] <= step] if path.exists() and step else []
         path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line ``{"step": ..., **values}``; floats are rounded to six significant digits."""
+        if self.silent:
+            return
         rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **rounded}) + "\n")

@@ -2,21 +2,19 @@
 
 A run is a folder: ``config.json``, ``log.jsonl``, ``curves.png``, ``checkpoints/step-*`` and ``checkpoints/best``.
 Started again with the same configuration it goes on where its last checkpoint was, to the bit on the same machine.
+Started by torchrun, its processes share the weights and the photos of each step (see ``distributed``).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 import torch
@@ -27,11 +25,16 @@ from anygrain.data.batch import Batch, BatchConfig
 from anygrain.data.clicks import ClickBatch, ClickConfig, ClickDataset
 from anygrain.data.loader import Source, StepDataset, TextDataset, batches, open_sources
 from anygrain.data.mixture import MixtureConfig
-from anygrain.data.psalm_batch import PSALMBatch, PSALMBatchConfig, PSALMDataset
+from anygrain.data.psalm_batch import PSALMBatch, PSALMDataset
+from anygrain.data.psalm_tasks import PSALMBatchConfig
+from anygrain.models.low_rank import add_low_rank
 from anygrain.models.psalm.tokenizer import BPETokenizer
 from anygrain.train import checkpoint
+from anygrain.train.distributed import Processes, whole
 from anygrain.train.log import Log, draw_curves
+from anygrain.train.meter import Meter
 from anygrain.train.optim import Average, OptimConfig, lr_factor, make_optimizer, set_lr
+from anygrain.train.stop import stop_signal
 from anygrain.train.texts import TextCache, encode_words
 
 Evaluate = Callable[[Any, int], Mapping[str, float]]
@@ -45,7 +48,7 @@ class TrainConfig:
     data: folders of shards; a source is named after its folder.
     mixture: how often each source is seen.
     batch: prompts (texts, clicks and boxes, or the tasks of PSALM), training square and augmentation.
-    batch_images: images B a step.
+    batch_images: images B a step, of all processes together.
     steps: length of the run.
     optim: learning rates, schedule, clipping, averaging.
     freeze_text: the text encoder stays as it is, and the features of each text are remembered.
@@ -55,6 +58,9 @@ class TrainConfig:
     freeze_image_steps: the image encoder stays as it is for the first steps.
     freeze: prefixes of parameter names that stay as they are (early stages of an encoder: cheaper steps).
     freeze_image_norm: BatchNorm of the image encoder keeps its statistics (for small batches).
+    lora_rank: of the low-rank products that are trained instead of the language model (``models.low_rank``); 0 trains
+        the language model itself, as far as ``freeze`` lets it.
+    checkpointing: each layer of the language model is computed twice instead of keeping its inner values.
     bf16: bfloat16 autocast; "auto" uses it on a GPU only, True also on a CPU.
     channels_last: memory layout that makes convolutions faster.
     device: "auto", "cpu", "cuda", ...
@@ -78,6 +84,8 @@ class TrainConfig:
     freeze_image_steps: int = 0
     freeze: tuple[str, ...] = ()
     freeze_image_norm: bool = False
+    lora_rank: int = 0
+    checkpointing: bool = False
     bf16: bool | Literal["auto"] = "auto"
     channels_last: bool = True
     device: str = "auto"
@@ -93,6 +101,8 @@ class TrainConfig:
         for name in ("batch_images", "steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be at least 0, got {self.lora_rank}")
         if not 0 <= self.text_mixing < 1:
             raise ValueError(f"text_mixing must lie between 0 and 1, got {self.text_mixing}")
         if self.text_mixing and not self.freeze_text:
@@ -120,8 +130,12 @@ class Trainer:
         sources: Mapping[str, Source] | None = None,
     ):
         self.config, self.out_dir, self.evaluate = config, Path(out_dir), evaluate
-        self.device = _device(config.device)
+        self.processes = Processes(_device(config.device))
+        self.device = self.processes.device
         self.model = model.to(self.device, memory_format=_layout(config))
+        language = _language(model, config)
+        if config.lora_rank:
+            add_low_rank(language, config.lora_rank)
         if self.model.text_encoder is not None:
             self.model.text_encoder.requires_grad_(not config.freeze_text)
         self.model.image_encoder.requires_grad_(config.freeze_image_steps < config.steps)
@@ -130,6 +144,9 @@ class Trainer:
                 parameter.requires_grad_(False)
         # An image encoder of which nothing moves is not in training mode: no dropped path, no new statistics.
         self.image_frozen = not any(p.requires_grad for p in self.model.image_encoder.parameters())
+        self.losses = _Losses(self)
+        kept = () if model.text_encoder is None or not config.freeze_text else model.text_encoder.parameters()
+        self.processes.share(self.losses, () if language is None else language.layers, kept)
         self.optimizer, self.names = make_optimizer(self.model, config.optim)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.average = Average(self.model, config.optim.ema_decay) if config.optim.ema_decay else None
@@ -138,6 +155,7 @@ class Trainer:
         self.other_texts: Any = None  # with ``text_mixing``, once the weights are there
         self.bf16 = self.device.type == "cuda" if config.bf16 == "auto" else config.bf16
         self.dataset = _dataset(config, open_sources(config.data) if sources is None else sources)
+        self.dataset.divide(self.processes.rank, self.processes.count)
         self.checkpoints = self.out_dir / "checkpoints"
         self.best = -math.inf
 
@@ -152,11 +170,12 @@ class Trainer:
             return start
         if self.config.text_mixing:
             self.other_texts = encode_words(self.model)
-        log, meter = Log(self.out_dir / "log.jsonl", start), _Meter(self.config.batch_images)
+        log = Log(self.out_dir / "log.jsonl", start, silent=not self.processes.first)
+        meter = Meter(self.config.batch_images)
         pin = self.device.type == "cuda"
         stream = batches(self.dataset, start, self.config.steps, workers=self.config.workers, pin=pin)
         step, stopped = start, False
-        with _stop_signal() as stop, _progress(start, self.config.steps) as bar:
+        with stop_signal() as stop, _progress(start, self.config.steps, self.processes) as bar:
             while step < self.config.steps and not stopped:
                 step += 1
                 meter.batch_wanted()
@@ -165,10 +184,10 @@ class Trainer:
                 meter.step_done(*self._step(step, batch))
                 bar.update()
                 stopped = self._after(step, stop, log, meter, bar)
-        _draw(self.out_dir)
+        self._draw()
         return step
 
-    def _after(self, step: int, stop: threading.Event, log: Log, meter: _Meter, bar: Any) -> bool:
+    def _after(self, step: int, stop: Event, log: Log, meter: Meter, bar: Any) -> bool:
         """Log, evaluate and save when it is time; returns whether to stop here."""
         end = step == self.config.steps
         if step % self.config.log_every == 0 or end:
@@ -177,10 +196,11 @@ class Trainer:
             bar.set_postfix(loss=f"{values['loss/total']:.3f}", refresh=False)
         if step % self.config.eval_every == 0 or end:
             self._evaluate(step, log)
-        stopped = stop.is_set()  # asked once: nothing may stop the run without its checkpoint
+        stopped = self.processes.any(stop.is_set())  # asked once: nothing may stop the run without its checkpoint
         if step % self.config.checkpoint_every == 0 or end or stopped:
             self._save(checkpoint.name_of(step), step)
-            checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+            if self.processes.first:
+                checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
         return stopped
 
     def _start(self, resume: bool) -> int:
@@ -188,16 +208,22 @@ class Trainer:
         last = checkpoint.latest(self.checkpoints)
         if last is not None and not resume:
             raise ValueError(f"{self.out_dir}: holds an earlier run; resume it or name a new folder")
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        checkpoint.remove_unfinished(self.checkpoints)
-        text = json.dumps(configs.to_dict(self.config), indent=2)
-        (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
-        self._keep_tokenizer(last is not None)
-        torch.manual_seed(self.config.seed)
+        if self.processes.first:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            checkpoint.remove_unfinished(self.checkpoints)
+            text = json.dumps(configs.to_dict(self.config), indent=2)
+            (self.out_dir / "config.json").write_text(text + "\n", encoding="utf-8")
+            self._keep_tokenizer(last is not None)
+        torch.manual_seed(self.config.seed + self.processes.rank)
         if last is None:
             return 0
         step, record = checkpoint.load(
-            last, model=self.model, optimizer=self.optimizer, names=self.names, average=self.average
+            last,
+            model=self.model,
+            optimizer=self.optimizer,
+            names=self.names,
+            average=self.average,
+            processes=self.processes,
         )
         self.best = record["best"] if record["best"] is not None else -math.inf
         return step
@@ -222,21 +248,24 @@ class Trainer:
         frozen = step <= self.config.freeze_image_steps
         self._training_mode(frozen or self.image_frozen)
         batch = batch.to(self.device)
-        losses = self.model.loss(self._forward(batch, frozen), batch)
+        losses = self.losses(batch, frozen)
         total = torch.stack(list(losses.values())).sum()
-        _require_finite(total, step, losses, "loss")
+        shown = self.processes.mean(torch.stack([*losses.values(), total]).detach())
+        named = dict(zip([*losses, "total"], shown, strict=True))
+        _require_finite(named["total"], step, named, "loss")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         limit = self.config.optim.grad_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        _require_finite(norm, step, losses, "gradient")
+        norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit))
+        _require_finite(norm, step, named, "gradient")
         set_lr(self.optimizer, lr_factor(step - 1, self.config.steps, self.config.optim))
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
-        return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}, norm
+        return named, norm
 
-    def _forward(self, batch: Batch | ClickBatch | PSALMBatch, frozen: bool) -> Any:
+    def forward(self, batch: Batch | ClickBatch | PSALMBatch, frozen: bool) -> Any:
+        """The model's answers to a batch. frozen: no gradient of the image encoder."""
         texts = self._remembered(batch.texts)
         pixels = batch.pixels.contiguous(memory_format=_layout(self.config))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -266,11 +295,17 @@ class Trainer:
     def _evaluate(self, step: int, log: Log) -> None:
         if self.evaluate is not None:
             self.model.eval()
-            with torch.no_grad(), self.average.inside(self.model) if self.average else nullcontext():
+            averaged = self.average.inside(self.model) if self.average else nullcontext()
+            self.processes.same_buffers(self.model)
+            with torch.no_grad(), averaged, self.processes.gathered(self.losses):
                 figures = dict(self.evaluate(self.model, step))
             log.write(step, {f"eval/{name}": float(value) for name, value in figures.items()})
             self._keep_best(step, figures)
-        _draw(self.out_dir)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.processes.first:
+            _draw(self.out_dir)
 
     def _keep_best(self, step: int, figures: Mapping[str, float]) -> None:
         name = self.config.best_metric
@@ -290,45 +325,35 @@ class Trainer:
             optimizer=self.optimizer,
             names=self.names,
             average=self.average,
+            processes=self.processes,
             record={"best": self.best if math.isfinite(self.best) else None},
         )
 
 
-class _Meter:
-    """Means over the steps since it was last read, and where the time went."""
+class _Losses(nn.Module):
+    """One step forward as a module: what FSDP gathers the weights for."""
 
-    def __init__(self, images: int):
-        self.images = images
-        self._clear()
+    def __init__(self, trainer: Trainer):
+        super().__init__()
+        self.model = trainer.model
+        self._forward = trainer.forward
 
-    def _clear(self) -> None:
-        self.steps, self.loader, self.compute = 0, 0.0, 0.0
-        self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
-        self.counts: dict[str, int] = defaultdict(int)
+    def forward(self, batch: Any, frozen: bool) -> dict[str, Tensor]:
+        """Named losses of a batch."""
+        return self.model.loss(self._forward(batch, frozen), batch)
 
-    def batch_wanted(self) -> None:
-        self.mark = time.perf_counter()
 
-    def batch_came(self) -> None:
-        now = time.perf_counter()
-        self.loader += now - self.mark
-        self.mark = now
+def _language(model: Any, config: TrainConfig) -> Any:
+    """The model's language model, made to compute its layers twice where that is asked; None without one.
 
-    def step_done(self, losses: dict[str, Tensor], norm: Tensor) -> None:
-        values = {f"loss/{name}": value for name, value in losses.items()} | {"gradient_norm": norm}
-        for name, value in values.items():
-            self.sums[name] = self.sums[name] + value.cpu()
-            self.counts[name] += 1
-        self.compute += time.perf_counter() - self.mark
-        self.steps += 1
-
-    def read(self) -> dict[str, float]:
-        values = {name: float(value) / self.counts[name] for name, value in self.sums.items()}  # not every task a step
-        values["images_per_second"] = self.images * self.steps / (self.loader + self.compute)
-        values["seconds/loader"] = self.loader / self.steps
-        values["seconds/step"] = self.compute / self.steps
-        self._clear()
-        return values
+    Raises ValueError when something is asked of a language model that is not there.
+    """
+    language = getattr(model, "language", None)
+    if language is None and (config.lora_rank or config.checkpointing):
+        raise ValueError("lora_rank and checkpointing are for a network with a language model: leave them at 0 and off")
+    if language is not None:
+        language.checkpointing = config.checkpointing
+    return language
 
 
 def _require_finite(value: Tensor, step: int, losses: Mapping[str, Tensor], what: str) -> None:
@@ -358,10 +383,10 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _progress(start: int, steps: int) -> Any:
+def _progress(start: int, steps: int, processes: Processes) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=steps, initial=start, unit="step", file=sys.stderr, disable=None)
+    return tqdm(total=steps, initial=start, unit="step", file=sys.stderr, disable=None if processes.first else True)
 
 
 def _draw(out_dir: Path) -> None:
@@ -371,26 +396,3 @@ def _draw(out_dir: Path) -> None:
         draw_curves(log, out_dir / "curves.png")
     except ImportError as error:
         print(error, file=sys.stderr)
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield stop
-        return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, _frame: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-        print("stopping after this step; press Ctrl-C again to stop at once", file=sys.stderr)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,6 +18,7 @@ from torch import Tensor
 from anygrain.models import convert
 from anygrain.models.psalm.config import PSALMConfig
 from anygrain.models.psalm.network import PSALM
+from anygrain.models.swin import SwinConfig
 
 # Our name -> the official one; every rule is tried, in this order.
 NAMES: convert.Names = [
@@ -85,12 +86,18 @@ def psalm(
     expected = psalm_keys(config)
     known = {key: state_dict[key] for key in expected if key in state_dict}
     convert.check_keys(known, expected, where)
-    convert.check_index_tables(known, config.image_encoder.window_size, where)
+    convert.check_index_tables(known, _swin(config).window_size, where)
     _check_statistics(known, where)
     heads = config.language.num_heads
     tensors = {ours: _third(known[convert.official_name(ours, NAMES)], ours, heads) for ours in _shapes(config)}
     converted = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     return converted, sorted(set(state_dict) - set(expected))
+
+
+def _swin(config: PSALMConfig) -> SwinConfig:
+    if not isinstance(config.image_encoder, SwinConfig):
+        raise ValueError("an official PSALM has a Swin: give a configuration with one")
+    return config.image_encoder
 
 
 def psalm_keys(config: PSALMConfig) -> convert.Shapes:
@@ -99,7 +106,7 @@ def psalm_keys(config: PSALMConfig) -> convert.Shapes:
     for name, shape in _shapes(config).items():
         fused = re.search(r"self_attn\.[qkv]_proj", name) and name.startswith("language.")
         keys[convert.official_name(name, NAMES)] = (3 * shape[0], *shape[1:]) if fused else shape
-    tokens = config.image_encoder.window_size**2
+    tokens = _swin(config).window_size ** 2
     tables = {
         key.replace("relative_position_bias_table", "relative_position_index"): (tokens, tokens)
         for key in keys

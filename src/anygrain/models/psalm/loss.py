@@ -45,7 +45,7 @@ def segmentation_losses(
     Raises ValueError when there is no object at all to learn from.
     """
     config = config or LossConfig()
-    masks = sum(len(target.masks) for target in targets)
+    masks = _objects(targets)
     if not masks:
         raise ValueError("no picture of the batch has an object: leave such batches out")
     losses: dict[str, Tensor] = {}
@@ -61,6 +61,17 @@ def segmentation_losses(
         losses = {name: losses.get(name, 0) + value for name, value in own.items()}
         matches.append(pairs)
     return losses, matches
+
+
+def _objects(targets: Sequence[Target]) -> float:
+    """How many objects there are; with several processes their mean, at least 1."""
+    count = sum(len(target.masks) for target in targets)
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return count
+    total = torch.tensor(float(count), device=targets[0].masks.device)
+    distributed.all_reduce(total)
+    return max(1.0, float(total) / distributed.get_world_size()) if total else 0.0
 
 
 @torch.no_grad()

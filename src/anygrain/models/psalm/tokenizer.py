@@ -64,6 +64,11 @@ class BPETokenizer:
 
         Raises OSError when one is missing, ValueError when one is damaged or they do not fit together.
         """
+        return cls(cls.of_files(folder), str(folder))
+
+    @staticmethod
+    def of_files(folder: Path) -> Any:
+        """The same as ``tokenizers`` has it, which need not know PSALM's own tokens; Phi-1.5's folder for instance."""
         from tokenizers import AddedToken, Tokenizer
         from tokenizers.models import BPE
         from tokenizers.pre_tokenizers import ByteLevel
@@ -84,7 +89,7 @@ class BPETokenizer:
                     f"{folder / 'added_tokens.json'}: token {token!r} would get id {tokenizer.token_to_id(token)} "
                     f"instead of {number}; the files of the folder do not belong together"
                 )
-        return cls(tokenizer, str(folder))
+        return tokenizer
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, nothing added; ``[SEG]`` and ``<|endoftext|>`` in it are one token each."""
