@@ -4,7 +4,11 @@ Photographs of the project's data are linked into the official forms of ECSSD (1
 (some expressions a frame) and ADE20K-150 (150 prompts an image), and asked by the rules of those sets. Encoding alone,
 in the same run, is the baseline that the ratio is taken to. The figures of quality would mean nothing here.
 
+Then label maps of ADE20K's 150 names on one photograph at three sizes: by probability maps in the photograph's size,
+one after another, as it was done before, and by `Segmenter.label_maps`, which enlarges a mask only where it can win.
+
     python benchmarks/tasks.py ../shared/data --limit 8
+    python benchmarks/tasks.py ../shared/data --only maps
 """
 
 import argparse
@@ -25,37 +29,120 @@ def main():
     parser.add_argument("data", type=Path, help="the project's folder of data sets: pets, davis and camvid are in it")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=8, help="images of each")
+    parser.add_argument("--only", choices=("sets", "parts", "maps"), help="one of the three tables")
     arguments = parser.parse_args()
 
     from anygrain import load
-    from anygrain.data.datasets import read_dataset
-    from anygrain.eval.rules import LabelMapRule, SaliencyRule, VideoRule
 
     segmenter = load(arguments.model)
+    photo = next((arguments.data / "camvid" / "images").iterdir())
+    if arguments.only in (None, "sets"):
+        sets(segmenter, arguments.data.resolve(), arguments.limit)
+    if arguments.only in (None, "parts"):
+        print("\nCPU milliseconds a prompt, by where they go: what is not the network could be saved at the most")
+        for size in SIZES:
+            print(f"{size[0]:5} x {size[1]:4}  {inside(segmenter, photo, size)}", flush=True)
+    if arguments.only in (None, "maps"):
+        print("\nCPU seconds of a label map of ADE20K's 150 names, and what is not the network")
+        columns = "".join(
+            f"{name:>9}" for name in ("before", "now", "ratio", "network", "before", "now", "ratio", "pixels")
+        )
+        print(f"{'photo':14}{columns} that differ")
+        for size in SIZES:
+            print(f"{size[0]:5} x {size[1]:4}  {maps(segmenter, photo, size)}", flush=True)
+
+
+SIZES = ((384, 288), (683, 512), (2048, 1024))
+
+
+def sets(segmenter, data, limit):
+    """Throughput on the forms of three sets."""
+    from anygrain.data.datasets import read_dataset
+    from anygrain.eval.label_map_rule import LabelMapRule
+    from anygrain.eval.rules import SaliencyRule, VideoRule
+
     columns = "".join(
         f"{name:>10}" for name in ("images/s", "prompts/s", "read", "encode", "answer", "count", "vs encode")
     )
     print(f"{'form of':18}{columns}")
     with tempfile.TemporaryDirectory() as folder:
-        data = arguments.data.resolve()
         for name, split, rule, make in (
             ("ecssd", "test", SaliencyRule(), ecssd),
             ("ref_youtube_vos", "train", VideoRule(), ref_youtube_vos),
             ("ade20k_150", "val", LabelMapRule(), ade20k),
         ):
-            make(data, Path(folder) / name, arguments.limit)
-            samples = islice(read_dataset(name, Path(folder) / name, split), arguments.limit)
+            make(data, Path(folder) / name, limit)
+            samples = islice(read_dataset(name, Path(folder) / name, split), limit)
             print(f"{name:18}{row(segmenter, rule, samples)}", flush=True)
-    print("\nCPU milliseconds a prompt, by where they go: what is not the network could be saved at the most")
-    photo = next((arguments.data / "camvid" / "images").iterdir())
-    for size in ((384, 288), (683, 512), (2048, 1024)):
-        print(f"{size[0]:5} x {size[1]:4}  {inside(segmenter, photo, size)}", flush=True)
+
+
+def maps(segmenter, photo, size, repeats=3):
+    """The network answers once, and what it said is joined by both ways: its time would hide theirs."""
+    from anygrain.categories import categories
+    from anygrain.data.language import all_category
+    from anygrain.eval.rules import answers
+
+    texts = [all_category(name) for name in categories("ade20k").names]
+    with Image.open(photo) as image:
+        (embedding,) = segmenter.embed([image.convert("RGB").resize(size)])
+    network = Recorded(segmenter.model.decode)
+    segmenter.model.decode = network
+    try:
+        segmenter.label_maps(embedding, texts)
+        network.replay = True
+        seconds, found = [], []
+        for join in (
+            lambda: before_maps(answers(segmenter, embedding, texts), size),
+            lambda: segmenter.label_maps(embedding, texts),
+        ):
+            times = []
+            for _ in range(repeats):
+                start = time.process_time()
+                result = join()
+                times.append(time.process_time() - start)
+            seconds.append(min(times))
+            found.append(result)
+    finally:
+        del segmenter.model.decode
+    differ = max(float(np.mean(found[0][way] != found[1][way])) for way in (0, 1))
+    whole = [network.seconds + part for part in seconds]
+    figures = [network.seconds, *seconds, seconds[0] / seconds[1], *whole, whole[0] / whole[1]]
+    return "".join(f"{figure:9.2f}" for figure in figures) + f"{100 * differ:8.4f}%"
+
+
+class Recorded:
+    """A network that repeats what it said, in the same order."""
+
+    def __init__(self, decode):
+        self.decode, self.said, self.place, self.replay, self.seconds = decode, [], 0, False, 0.0
+
+    def __call__(self, *arguments):
+        if self.replay:
+            self.place = self.place % len(self.said) + 1
+            return self.said[self.place - 1]
+        start = time.process_time()
+        self.said.append(self.decode(*arguments))
+        self.seconds += time.process_time() - start
+        return self.said[-1]
+
+
+def before_maps(answers, size):
+    """Every mask and probability map in the photograph's size, compared one after another, all and those present."""
+    best = np.full((2, size[1], size[0]), -1.0, np.float32)
+    index = np.full(best.shape, -1, np.int32)
+    for number, answer in enumerate(answers):
+        probability = answer.probability()
+        for way in (0, 1):
+            if way == 0 or answer.present:
+                higher = probability > best[way]
+                best[way][higher], index[way][higher] = probability[higher], number
+    return index
 
 
 def row(segmenter, rule, samples):
     """The first sample warms up and is not timed."""
     from anygrain.data.labels import open_photo
-    from anygrain.eval.benchmark import answers
+    from anygrain.eval.rules import PromptRule, answers
 
     seconds, images, prompts = dict.fromkeys(("read", "encode", "answer", "count"), 0.0), 0, 0
     clock = Clock(seconds)
@@ -68,7 +155,12 @@ def row(segmenter, rule, samples):
         clock.add("read")
         (embedding,) = segmenter.embed([photo])
         clock.add("encode")
-        rule.count(sample, rule.record(sample, timed(answers(segmenter, embedding, texts), clock)))
+        if isinstance(rule, PromptRule):
+            records = rule.answer(sample, segmenter, embedding)
+            clock.add("answer")
+        else:
+            records = rule.record(sample, timed(answers(segmenter, embedding, texts), clock))
+        rule.count(sample, records)
         clock.add("count")
         images, prompts = images + 1, prompts + len(texts)
     total = sum(seconds.values())

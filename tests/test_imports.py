@@ -19,7 +19,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("warp", "resize", "draw", "images", "masks"),
     ("video", "inputs"),
     ("models",),
-    ("inference", "tiles", "everything"),
+    ("inference", "tiles", "everything", "label_maps"),
     ("text_answers", "point_answers", "language_answers"),
     ("segmenter", "tagger"),
     ("hub", "released"),

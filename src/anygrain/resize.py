@@ -128,6 +128,23 @@ class Resize:
                 np.greater(found, np.float32(threshold), out=mask[rows, columns])
         return out
 
+    def cells(self, shape: Size) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where each row and column of the source lies in a map of ``shape``: int64 [H] and [W], never falling.
+
+        Row r of the source is a mixture of the map's rows ``cells[0][r]`` and the next one, and so with columns; so a
+        pixel is never above the largest nor below the smallest of four values. None where more than two are mixed: in
+        sources of fewer pixels than the map has, and for "letterbox".
+        """
+        spans = [shape[axis] * self.content[axis] / self.canvas[axis] for axis in (0, 1)]
+        if self.kind == "letterbox" or any(span > side for span, side in zip(spans, self.source, strict=True)):
+            return None
+        rows, columns = (_linear_taps(*sizes)[0] for sizes in zip(self.source, shape, spans, strict=True))
+        return rows, columns
+
+    def window_back(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """``maps_back`` of one map [h, w], only some rows and columns of the source; not for "letterbox"."""
+        return self._interpolated(values, self._weights(values)[1], rows, columns)
+
     def mask_back(self, mask: np.ndarray) -> np.ndarray:
         """Bool [h, w] -> bool [H, W] of the source."""
         return self.masks_back(mask[None].astype(np.float32), 0.5)[0]

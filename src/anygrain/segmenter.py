@@ -146,6 +146,24 @@ class Segmenter:
             prompt.check_fits(embedding.resize.source)
         return self._answers.answer(embedding, prompts)
 
+    def label_maps(self, embedding: ImageEmbedding, texts: Sequence[str], *, background: bool = False) -> np.ndarray:
+        """Which text each pixel fits best: int32 [2, H, W] of places in ``texts``, -1 for none of them.
+
+        The first map takes the highest logit of all texts, the second of those that the model calls present. Of equal
+        ones the first in order. background: a pixel at which no probability is above one half has none.
+        Equal to comparing the masks of ``answer`` pixel by pixel, but for logits that differ by less than rounding, in
+        less time and memory. For models of texts whose ``resize`` is "fit".
+        Raises ValueError for other models and for an empty text.
+        """
+        self._check_mine(embedding)
+        if not isinstance(self._answers, TextAnswers) or embedding.resize.kind == "letterbox":
+            raise ValueError(
+                f"model '{self.info['name']}' makes no label maps of texts: ask it for masks or categories"
+            )
+        if not all(text.strip() for text in texts):
+            raise ValueError("a text for the label map is empty: say what to look for, for instance 'all trees'")
+        return self._answers.label_maps(embedding, texts, background=background)
+
     def _check_kinds(self, kinds: frozenset[str]) -> None:
         if unknown := kinds - self.model.accepts:
             raise ValueError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from anygrain.inference import Answering
+from anygrain.label_maps import LabelMaps
 from anygrain.masks import main_part
 from anygrain.models.texts import TextFeatures
 from anygrain.phrases import points_at_one
@@ -39,22 +40,42 @@ class TextAnswers:
 
     def answer(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
         """One row a prompt, made as they are asked for: memory does not grow with the number of prompts."""
-        size = self.how.batch_size(self.model, embedding)
-        for start in range(0, len(prompts), _TEXTS_AT_ONCE):
-            group = prompts[start : start + _TEXTS_AT_ONCE]
-            with self.how.arithmetic(self.model):
-                text = self._encode_texts([prompt.text or "" for prompt in group])
-            for row in range(0, len(group), size):
-                rows = slice(row, row + size)
-                yield from self._decode(embedding, group[rows], text.select(rows))
+        for first, logits, scores in self._batches(embedding, [prompt.text or "" for prompt in prompts]):
+            presence = [None] * len(logits) if scores is None else scores.tolist()
+            for row, score in enumerate(presence):  # one at a time: the masks of a large photo are big
+                yield self._predict(embedding, prompts[first + row], logits[row : row + 1], score)
 
-    def _decode(self, embedding: ImageEmbedding, prompts: Sequence[Prompt], text: TextFeatures) -> Iterator[Prediction]:
-        logits, scores = self._ask(embedding.features, text)
-        if embedding.tiles:
-            logits = self._refine(embedding, text, logits, scores)
-        logits, presence = logits.cpu(), None if scores is None else scores.tolist()
-        for row, prompt in enumerate(prompts):  # one at a time: the masks of a large photo are big
-            yield self._predict(embedding, prompt, logits[row : row + 1], None if presence is None else presence[row])
+    def label_maps(self, embedding: ImageEmbedding, texts: Sequence[str], *, background: bool) -> np.ndarray:
+        """See ``Segmenter.label_maps``."""
+        maps = LabelMaps(embedding.resize, 2, 0.0 if background else -math.inf)
+        for first, logits, scores in self._batches(embedding, texts):
+            there = self._there(embedding, logits, scores)
+            maps.add(logits, np.stack([np.ones_like(there), there], 1), first)
+        return maps.index
+
+    def _there(self, embedding: ImageEmbedding, logits: Tensor, scores: Tensor | None) -> np.ndarray:
+        """bool [N]: what ``present`` of the predictions would say, at a fraction of the cost."""
+        level = math.log(self.how.threshold / (1 - self.how.threshold))
+        there = (logits.amax((1, 2)) > level).numpy()  # enlarging does not raise the largest
+        if scores is not None:
+            there &= (scores.cpu() >= self.how.presence_threshold).numpy()
+        for row in np.flatnonzero(there).tolist():
+            there[row] = self.model.masks(logits[row : row + 1], embedding.resize, self.how.threshold).any()
+        return there
+
+    def _batches(self, embedding: ImageEmbedding, texts: Sequence[str]) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        """Some texts at a time: the number of the first, logits [N, h, w] and presence scores [N], if predicted."""
+        size = self.how.batch_size(self.model, embedding)
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            group = texts[start : start + _TEXTS_AT_ONCE]
+            with self.how.arithmetic(self.model):
+                features = self._encode_texts(group)
+            for row in range(0, len(group), size):
+                text = features.select(slice(row, row + size))
+                logits, scores = self._ask(embedding.features, text)
+                if embedding.tiles:
+                    logits = self._refine(embedding, text, logits, scores)
+                yield start + row, logits.cpu(), scores
 
     def _ask(self, features: tuple[Tensor, ...], text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         """Mask logits [N, h, w] and presence scores [N], if predicted, of N prompts about one picture."""

@@ -70,6 +70,78 @@ def test_ade20k_names_what_is_missing_or_not_of_its_form(ade, layouts):
         list(read_dataset("ade20k_150", root, "val"))
 
 
+LISTED = [{"name": "wall", "id": 2978, "trainId": 0}, {"name": "bank, building", "id": 5, "trainId": 2}]
+LISTED += [{"name": "bank, river side", "id": 9, "trainId": 1}, {"name": "hat, lid", "id": 1197, "trainId": 3}]
+SCRIPT = "prepare_ade20k_full_sem_seg.py"
+
+
+@pytest.fixture
+def ade_full(layouts):
+    index = np.full(SIZE, 65535)
+    index[:5], index[5:9], index[15:] = 0, 1, 3
+    root = "ADE20K_2021_17_01"
+    layouts.put(SCRIPT, f"import cv2\n\nADE20K_SEM_SEG_FULL_CATEGORIES = {LISTED}\n\nraise SystemExit('it was run')\n")
+    out = io.BytesIO()
+    Image.fromarray(index.astype(np.uint16)).save(out, "TIFF")
+    layouts.put(f"{root}/annotations_detectron2/validation/ADE_val_00000001.tif", out.getvalue())
+    layouts.jpeg(f"{root}/images_detectron2/validation/ADE_val_00000001.jpg", *SIZE)
+    return layouts.root, index
+
+
+def test_ade20k_847_takes_its_names_from_the_script_without_running_it(ade_full, layouts):
+    root, index = ade_full
+    (sample,) = read_dataset("ade20k_847", root, "val")
+    assert sample.id == "ade20k_847/ADE_val_00000001"
+    wanted = [("wall", False), ("bank, river side", False), ("hat", False), (None, True)]
+    assert [(r.category, r.ignore) for r in sample.regions] == wanted
+    assert same(sample, (index == 0, index == 1, index == 3, index == 65535))
+    assert sample.exhaustive == {"wall", "bank, building", "bank, river side", "hat"}
+    for content in (
+        "x = 1\n",
+        "ADE20K_SEM_SEG_FULL_CATEGORIES = load()\n",
+        "ADE20K_SEM_SEG_FULL_CATEGORIES = []\n",
+        "(\n",
+    ):
+        layouts.put(SCRIPT, content)
+        with pytest.raises(ValueError, match=r"sem_seg\.py: no list ADE20K_SEM_SEG_FULL_CATEGORIES of names"):
+            list(read_dataset("ade20k_847", root, "val"))
+    (root / SCRIPT).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"MaskFormer's datasets/prepare_ade20k_full_sem_seg\.py, for the names"
+    ):
+        list(read_dataset("ade20k_847", root, "val"))
+
+
+@pytest.fixture
+def sbd(layouts):
+    numbers = np.zeros(SIZE, int)
+    numbers[2:8, 2:8], numbers[2:8, 12:18] = 1, 2
+    folder = "benchmark_RELEASE/dataset"
+    layouts.jpeg(f"{folder}/img/2008_000002.jpg", *SIZE)
+    layouts.put(f"{folder}/train.txt", "2008_000002\n")
+    (layouts.root / folder / "inst").mkdir()
+    truth = {"Segmentation": numbers.astype(np.uint8), "Categories": np.array([[20], [15]], np.uint8), "Boundaries": 0}
+    savemat(layouts.root / folder / "inst" / "2008_000002.mat", {"GTinst": truth})
+    return layouts.root, numbers, layouts.root / folder
+
+
+def test_sbd_has_objects_of_voc_categories(sbd, layouts):
+    root, numbers, folder = sbd
+    (sample,) = read_dataset("sbd", root, "train")
+    assert [(r.category, r.instance) for r in sample.regions] == [("tvmonitor", 1), ("person", 2)]
+    assert same(sample, (numbers == 1, numbers == 2))
+    assert len(sample.exhaustive) == 20
+    path = folder / "inst" / "2008_000002.mat"
+    savemat(path, {"GTinst": {"Segmentation": numbers.astype(np.uint8), "Categories": np.array([20])}})
+    with pytest.raises(ValueError, match=r"000002\.mat: object 2 has the category 0; expected one of 1 to 20"):
+        list(read_dataset("sbd", root, "train"))
+    savemat(path, {"GTcls": numbers})
+    with pytest.raises(ValueError, match=r"000002\.mat: no GTinst with Segmentation and Categories"):
+        list(read_dataset("sbd", root, "train"))
+    with pytest.raises(FileNotFoundError, match=r"train_noval\.txt not found under"):
+        list(read_dataset("sbd", root, "train_noval"))
+
+
 @pytest.fixture
 def cityscapes(layouts):
     """road, car, a car of its own, a group of cars, ego vehicle, trailer."""
@@ -103,6 +175,20 @@ def test_cityscapes_instances_ignore_groups(cityscapes):
         (None, None, True),
     ]
     assert same(sample, (numbers == 26, numbers == 26000, numbers == 26001, (labels == 1) | (labels == 30)))
+
+
+def test_cityscapes_panoptic_has_stuff_too(cityscapes):
+    root, labels, numbers, _ = cityscapes
+    (sample,) = read_dataset("cityscapes_panoptic", root, "val")
+    assert [(r.category, r.granularity, r.instance, r.ignore) for r in sample.regions] == [
+        ("road", "scene", None, False),
+        ("car", "object", None, True),
+        ("car", "object", 26000, False),
+        ("car", "object", 26001, False),
+        (None, None, None, True),
+    ]
+    assert same(sample, (numbers == 7, numbers == 26, numbers == 26000, numbers == 26001, np.isin(labels, (1, 30))))
+    assert len(sample.exhaustive) == 19
 
 
 def test_cityscapes_refuses_train_ids_and_colours(cityscapes, layouts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -140,8 +141,45 @@ def test_sa1b_masks_have_no_names(layouts, rectangle):
     with pytest.raises(FileNotFoundError, match=r"sa_11\.jpg not found under"):
         list(read_dataset("sa1b", layouts.root, "train"))
     (layouts.root / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"sa_\*\.json not found under .*; unpack the tars"):
+    with pytest.raises(FileNotFoundError, match=r"sa_\*\.json not found under .*, nor sa_\*\.tar; put the tars"):
         list(read_dataset("sa1b", layouts.root / "empty", "train"))
+
+
+def test_sa1b_is_read_from_its_tars(layouts, rectangle):
+    mask, other = rectangle(SIZE, 3, 3, 20, 12), layouts.root / "tars"
+    rows = {"segmentation": Mask.from_array(mask).to_coco(), "predicted_iou": 0.93, "stability_score": 0.97, "id": 1}
+    members = []
+    for number in (11, 12):
+        entry = {"image_id": number, "width": 30, "height": 20, "file_name": f"sa_{number}.jpg"}
+        members.append((f"./sa_{number}.jpg", layouts.jpeg(f"loose/{number}", *SIZE, seed=number).read_bytes()))
+        members.append((f"./sa_{number}.json", json.dumps({"image": entry, "annotations": [rows]}).encode()))
+    members[2:] = reversed(members[2:])  # the masks before their image
+
+    def write(members):
+        other.mkdir(exist_ok=True)
+        with tarfile.open(other / "sa_000020.tar", "w") as tar:
+            for name, content in [("./README", b"hello"), *members]:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+    write(members)
+    samples = list(read_dataset("sa1b", other, "train"))
+    assert [sample.id for sample in samples] == ["sa1b/sa_11", "sa1b/sa_12"]
+    assert [sample.image for sample in samples] == [members[0][1], members[3][1]]
+    assert all(np.array_equal(sample.regions[0].mask.to_array(), mask) for sample in samples)
+    write(members[:3])
+    with pytest.raises(ValueError, match=r"sa_000020\.tar: sa_12\.json is there without its other half"):
+        list(read_dataset("sa1b", other, "train"))
+    write([members[0], (members[1][0], b"{")])
+    with pytest.raises(ValueError, match=r"sa_000020\.tar/sa_11\.json: not valid JSON"):
+        list(read_dataset("sa1b", other, "train"))
+    write([("sa_1.jpg", layouts.jpeg("loose/1", 4, 4).read_bytes()), ("sa_1.json", members[1][1])])
+    with pytest.raises(ValueError, match=r"sa_1\.json: says \(20, 30\), but the image is \(4, 4\)"):
+        list(read_dataset("sa1b", other, "train"))
+    (other / "sa_000020.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(ValueError, match=r"sa_000020\.tar: not a whole tar"):
+        list(read_dataset("sa1b", other, "train"))
 
 
 def test_imagenet_by_folder_and_flat(layouts):

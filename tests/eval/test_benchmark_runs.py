@@ -10,7 +10,7 @@ from PIL import Image
 from anygrain.eval.benchmark import run_benchmark
 from anygrain.eval.benchmarks import BENCHMARKS
 from anygrain.eval.every import find_data, run_all
-from anygrain.eval.papers import published
+from anygrain.eval.papers import published, sources
 from anygrain.eval.parts import PartRule, part_text
 from anygrain.eval.rules import Answer
 from anygrain.segmenter import Segmenter
@@ -111,20 +111,21 @@ def test_all_runs_what_is_there_and_names_the_rest(anygrain, data, tiny_model, t
     options = ("--root", data, "--model", tiny_model, "--device", "cpu", "--out", out)
     result = anygrain("evaluate", "--task", "all", *options)
     assert (result.status, result.err) == (0, "")
-    assert "to run: voc2012, ecssd" in result.out
+    assert "to run: voc2012, voc2012_20, ecssd" in result.out
     assert f"- duts: no folder named duts in {data}" in result.out
     assert "- refcoco: refcoco/refs(unc).p not found under" in result.out
     record = json.loads((out / "summary.json").read_text())
-    assert [report["task"] for report in record["reports"]] == ["voc2012", "ecssd"]
-    assert record["missing"].keys() == BENCHMARKS.keys() - {"voc2012", "ecssd"}
+    assert [report["task"] for report in record["reports"]] == ["voc2012", "voc2012_20", "ecssd"]
+    assert record["missing"].keys() == BENCHMARKS.keys() - {"voc2012", "voc2012_20", "ecssd"}
+    assert "does not accept points as a prompt" in record["missing"]["sa1b_clicks"]
     assert (
         record["reports"][0]["figures"]["miou"]
         == json.loads((out / "voc2012/report.json").read_text())["figures"]["miou"]
     )
     page = (out / "summary.md").read_text()
-    assert f"{record['reports'][1]['figures']['max_f']:.4f}" in page
+    assert f"{record['reports'][2]['figures']['max_f']:.4f}" in page
     again = run_all(tiny_model, data, out, device="cpu", resume=True)
-    assert [report.resumed for report in again.reports] == [3, 3]
+    assert [report.resumed for report in again.reports] == [3, 3, 3]
     assert "the data of no benchmark are below it" in anygrain("evaluate", "--task", "all", "--root", out).err
     assert "--split belongs to one task" in anygrain("evaluate", "--task", "all", "--split", "val", *options).err
     assert "--resume belongs to --task with --root" in anygrain("evaluate", "--data", out, "--resume").err
@@ -163,9 +164,15 @@ def test_published_figures_stand_beside_ours():
         "PSALM (arXiv 2403.14598)": {"ciou": 0.816},
     }
     assert published("refcocog_google", "val") == published("ecssd", "test") == {}
+    assert published("coco_instances_clicks", "val")["Semantic-SAM T (arXiv 2307.04767)"] == {
+        "one_click_iou": 0.545,
+        "oracle_iou": 0.738,
+    }
     for task, benchmark in BENCHMARKS.items():
         for split in benchmark.splits:
-            assert all(figures.keys() == {benchmark.headline} for figures in published(task, split).values())
+            figures = published(task, split)
+            assert figures.keys() == sources(task, split).keys()
+            assert all(benchmark.headline in row and 0 < min(row.values()) < 1 for row in figures.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 
 from anygrain.data.datasets import DATASETS
 from anygrain.eval.benchmarks import BENCHMARKS
-from anygrain.eval.rules import Answer, ExpressionRule, LabelMapRule, SaliencyRule, VideoRule
+from anygrain.eval.label_map_rule import LabelMapRule
+from anygrain.eval.rules import Answer, ExpressionRule, SaliencyRule, VideoRule
 from anygrain.types import Mask, Region, Sample
 
 SIZE = (4, 10)
@@ -168,7 +169,8 @@ def test_label_maps_merge_where_one_process_saw_nothing():
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_has_a_data_set_and_a_note(name):
     benchmark = BENCHMARKS[name]
-    assert set(benchmark.splits) <= set(DATASETS[name].splits)
+    assert set(benchmark.splits) <= set(DATASETS[benchmark.data or name].splits)
+    assert benchmark.needs in ({"text"}, {"points"}, {"text", "categories"})
     assert benchmark.notes
     assert benchmark.rule().compute() == {}
 

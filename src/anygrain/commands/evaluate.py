@@ -45,7 +45,7 @@ class EvaluateOptions:
     threshold: Annotated[float | None, arg(metavar="P", help_behavior_hint="")] = None
     """Of a benchmark or task: probability above which a pixel is inside; by default the model's own."""
     clicks: Annotated[int, arg(metavar="N")] = 1
-    """Of the task click: how many simulated clicks on each mask, every further one on the largest mistake."""
+    """Of tasks of clicks: how many simulated clicks on each mask, every further one on the largest mistake."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|ORG/REPO")] = "nano"
     """The shipped model's name, a model folder, or a model on the Hugging Face Hub."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("out/evaluation")
@@ -107,6 +107,7 @@ def _benchmark(options: EvaluateOptions, task: str) -> int:
         "strict": options.strict,
         "resume": options.resume,
         "overlays": options.overlays,
+        "clicks": options.clicks,
     }
     first = int(os.environ.get("RANK", 0)) == 0
     if task == "all":

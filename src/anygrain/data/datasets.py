@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from anygrain.data.readers.ade20k import read_ade20k
-from anygrain.data.readers.cityscapes import read_cityscapes, read_cityscapes_instances
+from anygrain.data.readers.ade20k import read_ade20k, read_ade20k_847
+from anygrain.data.readers.cityscapes import (
+    read_cityscapes,
+    read_cityscapes_instances,
+    read_cityscapes_panoptic,
+)
 from anygrain.data.readers.coco_interactive import read_coco_interactive
 from anygrain.data.readers.coco_maps import read_coco_panoptic, read_coco_stuff
 from anygrain.data.readers.coco_sets import (
@@ -27,6 +31,7 @@ from anygrain.data.readers.phrasecut import read_phrasecut
 from anygrain.data.readers.refcoco import GREF_SPLITS, SPLITS, read_grefcoco, read_refcoco
 from anygrain.data.readers.sa1b import read_sa1b
 from anygrain.data.readers.saliency_sets import LAYOUTS, read_saliency
+from anygrain.data.readers.sbd import read_sbd
 from anygrain.data.readers.video import read_mevis, read_ref_youtube_vos
 from anygrain.types import Sample
 
@@ -113,6 +118,18 @@ DATASETS: dict[str, Dataset] = {
     "ade20k_150": Dataset(
         read_ade20k, ("train", "val"), "BSD-3; images for research", "http://sceneparsing.csail.mit.edu/"
     ),
+    "ade20k_847": Dataset(
+        read_ade20k_847,
+        ("train", "val"),
+        "BSD-3; images for research",
+        "https://groups.csail.mit.edu/vision/datasets/ADE20K/",
+    ),
+    "sbd": Dataset(
+        read_sbd,
+        ("train", "val", "train_noval"),
+        _VOC,
+        "http://home.bharathh.info/pubs/codes/SBD/download.html",
+    ),
     "voc2012": Dataset(read_voc, ("train", "val", "trainval"), _VOC, "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"),
     "voc2012_instances": Dataset(
         read_voc_instances,
@@ -140,6 +157,9 @@ DATASETS: dict[str, Dataset] = {
     ),
     "cityscapes_instances": Dataset(
         read_cityscapes_instances, ("train", "val"), "own, non-commercial", "https://www.cityscapes-dataset.com/"
+    ),
+    "cityscapes_panoptic": Dataset(
+        read_cityscapes_panoptic, ("train", "val"), "own, non-commercial", "https://www.cityscapes-dataset.com/"
     ),
     "lip": Dataset(read_lip, ("train", "val"), "own, non-commercial research", "https://sysu-hcp.net/lip/"),
     **{

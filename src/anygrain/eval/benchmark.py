@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -19,12 +19,13 @@ from anygrain.data.labels import open_photo
 from anygrain.data.ledger import in_ledger, read_ledger
 from anygrain.eval.benchmark_report import BenchmarkReport
 from anygrain.eval.benchmarks import BENCHMARKS
+from anygrain.eval.click_rule import ClickRule
 from anygrain.eval.gallery import Example, Gallery, side_by_side
 from anygrain.eval.papers import published
 from anygrain.eval.predictions import Predictions
-from anygrain.eval.rules import Answer, PromptRule, Record, Rule, Shown
+from anygrain.eval.rules import PromptRule, Record, Rule, Shown, TextRule, answers
 from anygrain.hub import find
-from anygrain.types import Prompt, Sample
+from anygrain.types import Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,8 @@ def run_benchmark(
     strict: bool = False,
     resume: bool = False,
     overlays: int = 12,
+    clicks: int = 1,
+    ledger: np.ndarray | None = None,
 ) -> BenchmarkReport:
     """Ask a model all that a benchmark asks, on the data set in its official form.
 
@@ -56,11 +59,13 @@ def run_benchmark(
     the random answers the page shows.
     limit: only the first samples. threshold: of mask probabilities; None takes the model's own (official: 0.35).
     strict: refuse, before anything is asked, when the model's ledger has an image of the benchmark, or the model none.
+    clicks: how many on each mask, for the tasks of clicks.
+    ledger: of a Segmenter, see `anygrain.data.ledger`; that of a model by name is read from its folder.
     Under torchrun each process takes every so many-th sample, and the figures are merged exactly; only the first
     process writes the report, and each its own predictions.
-    Raises ValueError for an unknown task or split, what ``strict`` refuses or predictions of another run,
-    FileNotFoundError or ValueError for files
-    of the data set that are missing or wrong.
+    Raises ValueError for an unknown task or split, a model that does not accept the task's prompts, what ``strict``
+    refuses or predictions of another run, FileNotFoundError or ValueError for files of the data set that are missing or
+    wrong.
     """
     if task not in BENCHMARKS:
         raise ValueError(f"no task is named {task!r}; there are {', '.join(BENCHMARKS)}")
@@ -71,30 +76,32 @@ def run_benchmark(
     split = benchmark.splits[0] if split is None else split
     if split not in DATASETS[data].splits:
         raise ValueError(f"{task} has no split {split!r}; it has {', '.join(DATASETS[data].splits)}")
+    if not 1 <= clicks <= 20 or (clicks > 1 and not task.endswith("_clicks")):
+        raise ValueError(f"clicks is {clicks}: 1 to 20 on each mask, and more than 1 only in tasks named ..._clicks")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    ledger = read_ledger(find(model)) if isinstance(model, (str, Path)) else None
+    ledger = read_ledger(find(model)) if isinstance(model, (str, Path)) else ledger
     if strict:
         _refuse_seen(ledger, islice(read_dataset(data, root, split), limit))
     samples = islice(read_dataset(data, root, split), rank, limit, world)
     first = next(samples, None)  # before the model is loaded: a wrong folder is found at once
     if first is None and rank == 0:
         raise ValueError(f"{root}: no sample of {task} {split}")
-    segmenter, rule = _segmenter(model, device, threshold), benchmark.rule()
-    if missing := benchmark.needs - segmenter.model.accepts:
-        raise ValueError(
-            f"model '{segmenter.info['name']}' does not accept {', '.join(sorted(missing))} as a prompt, which {task} "
-            f"asks with; it accepts {', '.join(sorted(segmenter.model.accepts))}"
-        )
-    if world > 1 and getattr(rule, "in_order", False):
-        raise ValueError(f"{task} goes from frame to frame: run it in one process, without torchrun")
+    segmenter = ready(model, device, threshold)
+    if why := unfit(task, segmenter):
+        raise ValueError(why)
     if benchmark.all_scores:
         segmenter = _unsure_too(segmenter)
+    rule, notes = benchmark.rule_for(segmenter.model.accepts)
+    if world > 1 and getattr(rule, "in_order", False):
+        raise ValueError(f"{task} goes from frame to frame: run it in one process, without torchrun")
+    if isinstance(rule, ClickRule):
+        rule.clicks = clicks
     gallery = Gallery(overlays if out is not None else 0)
     settings = {
         "threshold": segmenter.threshold,
         "presence_threshold": segmenter.presence_threshold,
         "processes": world,
-    }
+    } | ({"clicks": clicks} if isinstance(rule, ClickRule) else {})
     head = {"task": task, "split": split, "model": segmenter.info["fingerprint"], "process": rank, **settings}
     counted = prompts = seen = resumed = 0
     spent, clock = 0.0, time.perf_counter()
@@ -128,7 +135,7 @@ def run_benchmark(
         samples=counted,
         prompts=prompts,
         trained_on=None if ledger is None else seen,
-        notes=benchmark.notes,
+        notes=notes,
         model=dict(segmenter.info),
         settings={**settings, "limit": limit, "device": str(segmenter.model.device)},
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -142,15 +149,15 @@ def run_benchmark(
     return report
 
 
-def _ask(segmenter: Segmenter, rule: Rule | PromptRule, sample: Sample) -> list[Record]:
-    """Ask about one sample; a photo about which nothing is asked is not encoded."""
-    texts = rule.ask(sample)
-    if not texts:
-        return []
-    (embedding,) = segmenter.embed([open_photo(sample)])
-    if isinstance(rule, PromptRule):
-        return rule.answer(sample, segmenter, embedding)
-    return rule.record(sample, answers(segmenter, embedding, texts))
+def unfit(task: str, segmenter: Segmenter) -> str:
+    """Why a model cannot do a task: the kinds of prompt that it does not accept. Empty when it can."""
+    missing = BENCHMARKS[task].needs - segmenter.model.accepts
+    if not missing:
+        return ""
+    return (
+        f"model '{segmenter.info['name']}' does not accept {', '.join(sorted(missing))} as a prompt, which {task} asks "
+        f"with; it accepts {', '.join(sorted(segmenter.model.accepts))}"
+    )
 
 
 def _unsure_too(segmenter: Segmenter) -> Segmenter:
@@ -167,16 +174,16 @@ def _unsure_too(segmenter: Segmenter) -> Segmenter:
     )
 
 
-def answers(segmenter: Segmenter, embedding: Any, texts: Sequence[str]) -> Iterator[Answer]:
-    """What a model says to texts about an encoded photo, one at a time."""
-    import torch
-
-    for prediction in segmenter.answer(embedding, [Prompt(text=text) for text in texts]):
-
-        def probability(logits: Any = prediction.low_res_logits) -> Any:
-            return segmenter.model.probabilities(torch.from_numpy(logits), embedding.resize)[0]
-
-        yield Answer(prediction.masks[0], bool(prediction.present[0]), float(prediction.scores[0]), probability)
+def _ask(segmenter: Segmenter, rule: Rule, sample: Sample) -> list[Record]:
+    """Ask about one sample; a photo about which nothing is asked is not encoded."""
+    questions = rule.ask(sample)
+    if not questions:
+        return []
+    (embedding,) = segmenter.embed([open_photo(sample)])
+    if isinstance(rule, PromptRule):
+        return rule.answer(sample, segmenter, embedding)
+    assert isinstance(rule, TextRule)
+    return rule.record(sample, answers(segmenter, embedding, questions))
 
 
 def _show(gallery: Gallery, sample: Sample, shown: Shown) -> None:
@@ -220,7 +227,8 @@ def _merged(rule: Any, gallery: Gallery, seconds: float, numbers: tuple[int, ...
     return rule, gallery, longest, tuple(map(sum, zip(*(part[3] for part in parts), strict=True)))
 
 
-def _segmenter(model: str | Path | Segmenter, device: str, threshold: float | None) -> Segmenter:
+def ready(model: str | Path | Segmenter, device: str, threshold: float | None) -> Segmenter:
+    """The model, loaded unless it is."""
     if not isinstance(model, (str, Path)):
         return model
     from anygrain.hub import load

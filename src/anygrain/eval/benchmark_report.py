@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anygrain.eval.gallery import Example
-from anygrain.eval.papers import SOURCE
+from anygrain.eval.papers import sources
 from anygrain.images import write_atomic
 from anygrain.markdown import table
 
@@ -86,10 +86,11 @@ class BenchmarkReport:
     def facts(self) -> dict[str, str]:
         """What stands below the table, by heading."""
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
-        papers = f"{', '.join(self.published)}: {SOURCE}." if self.published else "None that could be verified."
+        read = sources(self.task, self.split)
+        papers = "; ".join(f"{model}: {read[model]}" for model in self.published if model in read)
         return {
             "Protocol": self.notes,
-            "Published figures": papers,
+            "Published figures": f"{papers}." if papers else "None that could be verified.",
             "Model": f"{self.model['name']} ({self.model['fingerprint']})",
             "Settings": f"{settings}. anygrain {self.version}.",
             "Command": f"`{self.command}`",

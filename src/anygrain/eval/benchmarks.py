@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from anygrain.eval.click_rule import ClickRule
+from anygrain.eval.label_map_rule import LabelMapRule
 from anygrain.eval.parts import PartRule
 from anygrain.eval.psalm_rules import ByObjectRule, FollowRule, InteractiveRule
-from anygrain.eval.rules import ExpressionRule, LabelMapRule, PromptRule, Rule, SaliencyRule, VideoRule
-
-TEXT = frozenset({"text"})
+from anygrain.eval.rules import ExpressionRule, Rule, SaliencyRule, VideoRule
+from anygrain.eval.segments_rule import InstanceRule, PanopticRule
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,29 @@ class Benchmark:
     papers compare. notes: what must be said with the figures. own_folder: its files have names that other sets have
     too, so it is told by the name of its folder only.
     data: name of the data set, when it is not the task's. needs: kinds of prompt that a model must accept.
-    all_scores: answers count however unsure the model is of them.
+    by_names: the rule for a model that reads a list of names, when that is another one. all_scores: answers count
+    however unsure the model is of them, as average precision wants it.
     """
 
     splits: tuple[str, ...]
-    rule: Callable[[], Rule | PromptRule]
+    rule: Callable[[], Rule]
     headline: str
     notes: str
     own_folder: bool = False
     data: str | None = None
-    needs: frozenset[str] = TEXT
+    needs: frozenset[str] = frozenset({"text"})
+    by_names: Callable[[], Rule] | None = None
     all_scores: bool = False
 
+    def rule_for(self, accepts: frozenset[str]) -> tuple[Rule, str]:
+        """A fresh counter for a model of these kinds of prompt, and its protocol in words."""
+        if self.by_names is not None and accepts >= NAMES:
+            return self.by_names(), f"{_AT_ONCE} {self.notes}"
+        return self.rule(), self.notes
 
+
+NAMES = frozenset({"text", "categories"})  # of a model that reads a list of names by itself, without a click
+_AT_ONCE = "All names in one prompt, in the set's own order."
 _REFER = "Every sentence on its own; cIoU (oIoU), gIoU (mIoU) and P@X as LAVT; 0 / 0 counts as 0."
 _MAP = "Masks of all categories joined by the highest probability, see LabelMapRule; one scale, no flip."
 _SALIENT = "8-bit maps stretched to 0..1, truth above 128, as PySODMetrics. max, mean and adaptive F are three things."
@@ -41,6 +53,12 @@ _VIDEO = "Every frame on its own; all frames count, hidden objects too; the mean
 _PARTS = (
     'Every annotated part, each mask on its own: "the {part} of the {whole}". Not a label map of all parts, which is '
     "harder: see PartRule."
+)
+_PQ = "All names in one prompt; things and stuff as the set says; crowds match nothing, void forgives."
+_AP = "All names in one prompt; at most 100 answers a photo, whatever their scores; crowds forgive."
+_CLICK = (
+    "A click in the middle of every mask by Semantic-SAM's distance transform, crowds left out; masks compared in the "
+    "photo's own size."
 )
 _CIOU, _MIOU = "ciou", "miou"
 _REFCOCO = partial(ExpressionRule, ("refcoco",))
@@ -56,6 +74,21 @@ def _by_object(data: str, splits: tuple[str, ...]) -> dict[str, Benchmark]:
 
 
 _FOLLOW = "PSALM's procedure from the first frame's masks; J and F as davis2017-evaluation, first and last frame out."
+
+
+def _map(splits: tuple[str, ...], notes: str, known: str | None = None, **fields: Any) -> Benchmark:
+    """A label map of which no category is background."""
+    crowds = fields.pop("crowds", False)
+    ways = (partial(LabelMapRule, at_once=at_once, known=known, crowds=crowds) for at_once in (False, True))
+    return Benchmark(splits, next(ways), _MIOU, f"{_MAP} {notes}", by_names=next(ways), **fields)
+
+
+def _clicks(data: str, split: str, notes: str = "", **fields: Any) -> dict[str, Benchmark]:
+    """The task of clicks on a set's masks."""
+    text = f"{_CLICK} {notes}".strip()
+    more = {"headline": "one_click_iou", "data": data, "needs": frozenset({"points"})} | fields
+    return {f"{data}_clicks": Benchmark((split,), ClickRule, notes=text, **more)}
+
 
 BENCHMARKS: dict[str, Benchmark] = {
     "refcoco": Benchmark(_UNC, _REFCOCO, _CIOU, _REFER),
@@ -82,14 +115,61 @@ BENCHMARKS: dict[str, Benchmark] = {
         "script the highest probability takes a pixel.",
     ),
     "mevis": Benchmark(("valid_u",), VideoRule, "j_and_f", f"{_VIDEO} valid_u, not the server's valid."),
-    "ade20k_150": Benchmark(("val",), LabelMapRule, _MIOU, f"{_MAP} 0 (other) is ignored."),
+    "ade20k_150": _map(("val",), "0 (other) is ignored.", "ade20k"),
+    "ade20k_847": _map(("val",), "The photos as MaskFormer's script shrinks them."),
     "voc2012": Benchmark(
         ("val",), partial(LabelMapRule, True), _MIOU, f"{_MAP} 20 categories and background; rim ignored."
     ),
-    "pascal_context_59": Benchmark(("val",), LabelMapRule, _MIOU, f"{_MAP} 59 categories; the rest is ignored."),
-    "pascal_context_459": Benchmark(("val",), LabelMapRule, _MIOU, _MAP),
-    "coco_stuff": Benchmark(("val",), LabelMapRule, _MIOU, f"{_MAP} 171 categories."),
-    "cityscapes": Benchmark(("val",), LabelMapRule, _MIOU, f"{_MAP} 19 categories; the whole picture at once."),
+    "voc2012_20": _map(("val",), "20 categories; background is ignored (PAS-20).", "pascal20", data="voc2012"),
+    "pascal_context_59": _map(("val",), "59 categories; the rest is ignored.", "pascal_context59"),
+    "pascal_context_459": _map(("val",), "459 categories.", "pascal_context459"),
+    "coco_stuff": _map(("val",), "171 categories."),
+    "coco_semantic": _map(
+        ("val",), "133 categories; crowds count as their category.", "coco", data="coco_panoptic", crowds=True
+    ),
+    "cityscapes": _map(("val",), "19 categories; the whole picture at once.", "cityscapes"),
+    "coco_panoptic": Benchmark(("val",), partial(PanopticRule, "coco"), "pq", _PQ, needs=NAMES),
+    "cityscapes_panoptic": Benchmark(
+        ("val",),
+        partial(PanopticRule, "cityscapes"),
+        "pq",
+        f"{_PQ} 8 things, 11 kinds of stuff; the whole picture at once.",
+        needs=NAMES,
+    ),
+    "coco_instances": Benchmark(("val",), partial(InstanceRule, "coco80"), "ap", _AP, needs=NAMES, all_scores=True),
+    "cityscapes_instances": Benchmark(
+        ("val",),
+        partial(InstanceRule, "cityscapes"),
+        "ap",
+        f"{_AP} By COCO's rules; Cityscapes' own evaluator has others.",
+        needs=NAMES,
+        all_scores=True,
+    ),
+    "voc2012_instances": Benchmark(
+        ("val",),
+        partial(InstanceRule, "pascal20"),
+        "ap",
+        f"{_AP} The rim is not forgiven.",
+        needs=NAMES,
+        all_scores=True,
+    ),
+    **_clicks("coco_instances", "val"),
+    **_clicks("coco_panoptic", "val", "Stuff too, one mask a category."),
+    **_clicks("ade20k_150", "val", "A mask is all of a category, not an object."),
+    **_clicks("cityscapes_instances", "val"),
+    **_clicks("voc2012_instances", "val", "The rim is ignored."),
+    **_clicks("davis2017", "val", "Every object in every frame, on its own."),
+    **_clicks("lvis", "val"),
+    **_clicks(
+        "sa1b",
+        "train",
+        "The only split; the paper takes 1,000 photos.",
+        headline="all_granularity_iou",
+        own_folder=True,
+    ),
+    **_clicks("partimagenet", "test"),
+    **_clicks("pascal_part", "val", "Objects and parts."),
+    **_clicks("paco", "test", "Objects and parts."),
     "lip": Benchmark(("val",), partial(LabelMapRule, True), _MIOU, f"{_MAP} 19 parts and background."),
     "partimagenet": Benchmark(("test", "val"), PartRule, "part_miou", f"{_PARTS} 40 parts of 11 kinds of things."),
     "pascal_part": Benchmark(

@@ -6,18 +6,22 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from anygrain.data.datasets import read_dataset
-from anygrain.eval.benchmark import run_benchmark
+from anygrain.data.ledger import read_ledger
+from anygrain.eval.benchmark import ready, run_benchmark, unfit
 from anygrain.eval.benchmark_report import BenchmarkReport
-from anygrain.eval.benchmarks import BENCHMARKS, TEXT
+from anygrain.eval.benchmarks import BENCHMARKS
+from anygrain.hub import find as folder_of
 from anygrain.images import write_atomic
 from anygrain.markdown import table
 
 # Where people unpack sets that are parts of a larger one.
 FAMILIES = {"refc": ("refer", "refer/data"), "gref": ("refer", "refer/data"), "coco": ("coco",), "paco": ("coco",)}
+FAMILIES |= {"lvis": ("coco",), "city": ("cityscapes",)}
 FAMILIES |= {"voc2": ("VOCdevkit",), "pasc": ("VOCdevkit",), "ade2": ("ADEChallengeData2016", "ade20k")}
 
 
@@ -55,18 +59,22 @@ def _row(report: BenchmarkReport) -> list[str]:
 def run_all(
     model: Any, root: str | Path, out: str | Path, *, say: Callable[[str], None] | None = None, **options: Any
 ) -> Summary:
-    """Run every benchmark of which ``root`` has the data, on the split that papers report, into ``out/<task>``.
+    """Run every benchmark that fits the model and of which ``root`` has the data, on the split that papers report, each
+    into ``out/<task>``.
 
     say: told what is missing before the first one starts, and each report. options: of ``run_benchmark``.
     With ``resume`` a run that was interrupted anywhere goes on there. Raises ValueError when nothing is there.
     """
     places: dict[str, Path] = {}
     missing: dict[str, str] = {}
+    find = cache(partial(find_data, root))  # several tasks share a data set
+    segmenter = ready(model, options.get("device", "auto"), options.get("threshold"))  # once for all
+    ledger = read_ledger(folder_of(model)) if isinstance(model, (str, Path)) else None
     for task, benchmark in BENCHMARKS.items():
-        if benchmark.needs != TEXT:
-            missing[task] = "not asked by texts: run it by its name"
+        if why := unfit(task, segmenter):
+            missing[task] = why
             continue
-        found = find_data(root, benchmark.data or task, benchmark.splits[0], own_folder=benchmark.own_folder)
+        found = find(benchmark.data or task, benchmark.splits[0], own_folder=benchmark.own_folder)
         if isinstance(found, Path):
             places[task] = found
         else:
@@ -75,9 +83,10 @@ def run_all(
         raise ValueError(f"{root}: the data of no benchmark are below it; docs/datasets.md says what they look like")
     if say is not None:
         say("".join(f"missing: {task}: {why}\n" for task, why in missing.items()) + f"to run: {', '.join(places)}")
-    reports = []
+    reports, clicks = [], options.pop("clicks", 1)
     for task, place in places.items():
-        reports.append(run_benchmark(model, task, place, out=Path(out) / task, **options))
+        more = options | ({"clicks": clicks} if task.endswith("_clicks") else {})
+        reports.append(run_benchmark(segmenter, task, place, out=Path(out) / task, ledger=ledger, **more))
         if say is not None:
             say(f"\n{reports[-1]}")
     summary = Summary(tuple(reports), missing)

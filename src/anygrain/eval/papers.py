@@ -1,26 +1,55 @@
 """What papers report for the same benchmarks, only where the number could be read in a document at hand.
 
-In percent. The papers' own tables were not at hand: what stands here is as Table 1 of EVF-SAM (arXiv 2406.20076v5)
-quotes it, as cIoU to one decimal. Nothing is said where nothing could be read.
+Each row says where it was read. The tables of UniLSeg and PSALM themselves were not at hand: their figures are quoted.
+Nothing is said where nothing could be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-SOURCE = "as quoted in Table 1 of EVF-SAM, arXiv 2406.20076v5"
+_EVF = "as quoted in Table 1 of EVF-SAM, arXiv 2406.20076v5"
+_UNILSEG_2 = "Table 2 of arXiv 2312.01623, as the study in ../shared/parity/unilseg quotes it"
+_SEMANTIC = "of arXiv 2307.04767"
+_README = "README of github.com/UX-Decoder/Semantic-SAM (released weights)"
+UNILSEG_20, UNILSEG = "UniLSeg-20 (arXiv 2312.01623)", "UniLSeg-100 (arXiv 2312.01623)"
+PSALM = "PSALM (arXiv 2403.14598)"
+SAM_T, SAM_L = "Semantic-SAM T (arXiv 2307.04767)", "Semantic-SAM L (arXiv 2307.04767)"
+RELEASED_L = "Semantic-SAM L, released"
+SAM_PANOPTIC = "Semantic-SAM T, COCO + 1/10 of SA-1B (arXiv 2307.04767)"
 
-_CIOU: Mapping[str, Mapping[str, Mapping[str, float]]] = {
-    "UniLSeg-100 (arXiv 2312.01623)": {
-        "refcoco": {"val": 81.7, "testA": 83.2, "testB": 79.9},
-        "refcoco+": {"val": 73.2, "testA": 78.3, "testB": 68.2},
-    },
-    "PSALM (arXiv 2403.14598)": {
-        "refcoco": {"val": 83.6, "testA": 84.7, "testB": 81.6},
-        "refcoco+": {"val": 72.9, "testA": 75.5, "testB": 70.1},
-        "refcocog_umd": {"val": 73.8, "test": 74.4},
-    },
-}
+# Model, task, split, source, and figures in percent.
+_ROWS: tuple[tuple[str, str, str, str, Mapping[str, float]], ...] = (
+    (UNILSEG_20, "refcoco", "val", _UNILSEG_2, {"ciou": 80.52}),
+    (UNILSEG, "refcoco", "val", _EVF, {"ciou": 81.7}),
+    (UNILSEG, "refcoco", "testA", _EVF, {"ciou": 83.2}),
+    (UNILSEG, "refcoco", "testB", _EVF, {"ciou": 79.9}),
+    (UNILSEG, "refcoco+", "val", _EVF, {"ciou": 73.2}),
+    (UNILSEG, "refcoco+", "testA", _EVF, {"ciou": 78.3}),
+    (UNILSEG, "refcoco+", "testB", _EVF, {"ciou": 68.2}),
+    (PSALM, "refcoco", "val", _EVF, {"ciou": 83.6}),
+    (PSALM, "refcoco", "testA", _EVF, {"ciou": 84.7}),
+    (PSALM, "refcoco", "testB", _EVF, {"ciou": 81.6}),
+    (PSALM, "refcoco+", "val", _EVF, {"ciou": 72.9}),
+    (PSALM, "refcoco+", "testA", _EVF, {"ciou": 75.5}),
+    (PSALM, "refcoco+", "testB", _EVF, {"ciou": 70.1}),
+    (PSALM, "refcocog_umd", "val", _EVF, {"ciou": 73.8}),
+    (PSALM, "refcocog_umd", "test", _EVF, {"ciou": 74.4}),
+    (SAM_T, "coco_instances_clicks", "val", f"Table 5 {_SEMANTIC}", {"one_click_iou": 54.5, "oracle_iou": 73.8}),
+    (SAM_L, "coco_instances_clicks", "val", f"Table 5 {_SEMANTIC}", {"one_click_iou": 57.0, "oracle_iou": 74.2}),
+    (RELEASED_L, "coco_instances_clicks", "val", _README, {"one_click_iou": 55.1, "oracle_iou": 74.1}),
+    (SAM_T, "sa1b_clicks", "train", f"Table 6 {_SEMANTIC}", {"all_granularity_iou": 88.1}),
+    (SAM_L, "sa1b_clicks", "train", f"Table 6 {_SEMANTIC}", {"all_granularity_iou": 89.0}),
+    (SAM_PANOPTIC, "coco_panoptic", "val", f"Table 3 {_SEMANTIC}", {"pq": 55.2}),
+    (SAM_PANOPTIC, "coco_semantic", "val", f"Table 3 {_SEMANTIC}", {"miou": 63.4}),
+    (
+        SAM_PANOPTIC,
+        "coco_instances",
+        "val",
+        f"Table 3 {_SEMANTIC}",
+        {"ap": 47.4, "ap_small": 28.3, "ap_medium": 50.7, "ap_large": 66.2},
+    ),
+)
 
 
 def published(task: str, split: str) -> dict[str, dict[str, float]]:
@@ -29,5 +58,13 @@ def published(task: str, split: str) -> dict[str, dict[str, float]]:
     >>> published("refcocog_umd", "test")
     {'PSALM (arXiv 2403.14598)': {'ciou': 0.744}}
     """
-    rows = {model: tasks.get(task, {}).get(split) for model, tasks in _CIOU.items()}
-    return {model: {"ciou": round(value / 100, 6)} for model, value in rows.items() if value is not None}
+    return {
+        model: {name: round(value / 100, 6) for name, value in figures.items()}
+        for model, *key, _, figures in _ROWS
+        if key == [task, split]
+    }
+
+
+def sources(task: str, split: str) -> dict[str, str]:
+    """By model, where its figures were read."""
+    return {model: source for model, *key, source, _ in _ROWS if key == [task, split]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -17,15 +17,14 @@ import numpy as np
 from PIL import Image
 
 from anygrain.data.labels import Labels
-from anygrain.data.language import SALIENT, all_category
+from anygrain.data.language import SALIENT
 from anygrain.data.transforms import IGNORE
 from anygrain.eval.expressions import Convention, ExpressionIoU, SameTarget
 from anygrain.eval.metrics import Overlap, overlap
 from anygrain.eval.presence import PresenceScores
 from anygrain.eval.saliency import Saliency
-from anygrain.eval.semantic import Confusion
 from anygrain.eval.video import JAndF
-from anygrain.types import Mask, Sample, Size
+from anygrain.types import Mask, Prompt, Sample, Size
 
 if TYPE_CHECKING:
     from anygrain.segmenter import Segmenter
@@ -68,14 +67,13 @@ Show = Callable[[Shown], None]
 
 
 class Rule(Protocol):
-    """Texts about a Sample, and what is counted of the answers. Parts of several processes merge exactly."""
+    """Questions about a Sample, and what is counted of the answers. Parts of several processes merge exactly.
 
-    def ask(self, sample: Sample) -> Sequence[str]:
-        """The texts, each once."""
-        ...
+    A `TextRule` asks texts, a `PromptRule` whatever it likes.
+    """
 
-    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
-        """What the figures need of the answers, in the order of the texts; each is made when it is asked for."""
+    def ask(self, sample: Sample) -> Sequence[Any]:
+        """What is asked, each once; nothing when there is nothing to ask."""
         ...
 
     def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
@@ -88,24 +86,33 @@ class Rule(Protocol):
 
 
 @runtime_checkable
-class PromptRule(Protocol):
-    """Puts its questions itself: they are no texts, or the next depends on the last answer, or are asked at once."""
+class TextRule(Rule, Protocol):
+    """Asks texts, and gets a mask for each."""
 
-    def ask(self, sample: Sample) -> Sequence[Any]:
-        """What is asked, each once; nothing when there is nothing to ask."""
+    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
+        """What the figures need of the answers, in the order of the texts; each is made when it is asked for."""
         ...
+
+
+@runtime_checkable
+class PromptRule(Rule, Protocol):
+    """Puts its questions itself: they are no texts, or the next depends on the last answer, or are asked at once."""
 
     def answer(self, sample: Sample, segmenter: Segmenter, embedding: ImageEmbedding) -> list[Record]:
         """What the figures need of the answers."""
         ...
 
-    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
-        """Count what was recorded, and show what may be worth looking at."""
-        ...
 
-    def compute(self) -> dict[str, float]:
-        """The figures."""
-        ...
+def answers(segmenter: Segmenter, embedding: ImageEmbedding, texts: Sequence[str]) -> Iterator[Answer]:
+    """What a model says to texts about an encoded photo, one at a time."""
+    import torch
+
+    for prediction in segmenter.answer(embedding, [Prompt(text=text) for text in texts]):
+
+        def probability(logits: Any = prediction.low_res_logits) -> Any:
+            return segmenter.model.probabilities(torch.from_numpy(logits), embedding.resize)[0]
+
+        yield Answer(prediction.masks[0], bool(prediction.present[0]), float(prediction.scores[0]), probability)
 
 
 def mask_record(text: str, answer: Answer) -> dict[str, Any]:
@@ -277,99 +284,6 @@ class VideoRule:
         return self.counts.compute()
 
 
-@dataclass
-class LabelMapRule:
-    """ "all {name}" for every category of the set, and the masks joined to one label map.
-
-    The papers that segment by text do not say how masks become a map. Here a pixel gets the category of the highest
-    probability (of equal ones the first in the alphabet). Figures beginning with ``present_`` leave out categories that
-    the model calls absent from the photo; the distance between the two shows what that choice does.
-
-    background: the set counts the rest as a category of its own, as PASCAL VOC does; a pixel is background where no
-        category is above one half. Without, every pixel gets a category.
-    """
-
-    background: bool = False
-    names: tuple[str, ...] = ()
-    counts: dict[str, Confusion] = field(default_factory=dict)
-
-    def ask(self, sample: Sample) -> Sequence[str]:
-        """The categories that the set marks exhaustively, in alphabetical order. They must be the same each time."""
-        names = (("background",) if self.background else ()) + tuple(sorted(sample.exhaustive))
-        if self.names and names != self.names:
-            raise ValueError(f"{sample.id}: the set's categories differ from those of the photos before")
-        if not self.names:
-            self.names = names
-            self.counts = {"": Confusion(names, IGNORE_INDEX), "present_": Confusion(names, IGNORE_INDEX)}
-        return [all_category(name) for name in names[self.background :]]
-
-    def record(self, sample: Sample, answers: Iterable[Answer]) -> list[Record]:
-        """By category the pixels that it got by each way of joining; a category that got none has no record."""
-        best = {way: np.full(sample.size, 0.5 if self.background else -1.0, np.float32) for way in self.counts}
-        maps, texts = self._empty(sample), self.ask(sample)
-        for number, answer in enumerate(answers, start=int(self.background)):
-            probability = answer.probability()
-            for way in self.counts:
-                if way == "" or answer.present:
-                    higher = probability > best[way]
-                    best[way][higher], maps[way][higher] = probability[higher], number
-        found = sorted(set().union(*(np.unique(index).tolist() for index in maps.values())) - {self._rest})
-        records = []
-        for number in found:
-            masks = {way: index == number for way, index in maps.items()}
-            shapes = {f"{way}segmentation": Mask.from_array(m).to_coco() for way, m in masks.items() if m.any()}
-            records.append({"text": texts[int(number) - self.background], "category": self.names[number]} | shapes)
-        return records
-
-    @property
-    def _rest(self) -> int:
-        """What a pixel without a category is."""
-        return 0 if self.background else NONE
-
-    def _empty(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {way: np.full(sample.size, self._rest, np.int32) for way in self.counts}
-
-    def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:
-        """The label map by each way of joining against the truth; categories of the truth are shown."""
-        texts, maps, truth = self.ask(sample), self._empty(sample), self._truth(sample)
-        numbers = {name: number for number, name in enumerate(self.names)}
-        for record in records:
-            for way, index in maps.items():
-                index[recorded_mask(record, sample.size, f"{way}segmentation")] = numbers[record["category"]]
-        for way, count in self.counts.items():
-            count.update(maps[way], truth)
-        if show is not None:
-            unknown = np.where(truth == IGNORE_INDEX, np.uint8(IGNORE), np.uint8(0))
-            for number in np.unique(truth).tolist():
-                if self.background <= number < IGNORE_INDEX:
-                    labels, found = unknown + (truth == number), maps[""] == number
-                    pair = overlap(found, labels)
-                    show(Shown(texts[int(number) - self.background], labels, found, pair, pair.iou, bool(found.any())))
-
-    def _truth(self, sample: Sample) -> np.ndarray:
-        numbers = {name: number for number, name in enumerate(self.names)}
-        truth = np.full(sample.size, 0 if self.background else IGNORE_INDEX, np.int32)
-        for region in sample.regions:
-            if region.mask is not None and region.category is not None and not region.ignore:
-                truth[region.mask.to_array()] = numbers[region.category]
-        truth[Labels(sample).unknown] = IGNORE_INDEX
-        return truth
-
-    def merge(self, other: LabelMapRule) -> None:
-        """Take in what another one counted."""
-        if not self.counts:
-            self.names, self.counts = other.names, other.counts
-        elif other.counts:
-            for way, count in self.counts.items():
-                count.merge(other.counts[way])
-
-    def compute(self) -> dict[str, float]:
-        """See Confusion; each figure twice."""
-        return {way + name: value for way, count in self.counts.items() for name, value in count.compute().items()}
-
-
-NONE = -1  # no category is the best: only where all are called absent
-IGNORE_INDEX = 1 << 20  # 255 is a category of sets with more than 255
 HALF = 128  # of an 8-bit map
 
 

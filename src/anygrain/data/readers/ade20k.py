@@ -1,7 +1,8 @@
-"""ADE20K-150: the scene parsing benchmark, SceneParsing / ADEChallengeData2016 (Zhou et al., CVPR 2017)."""
+"""ADE20K (Zhou et al., CVPR 2017): 150 categories of ADEChallengeData2016, and 847 of the full set."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,56 @@ def _names(path: Path) -> list[str]:
     if numbers != [str(number) for number in range(1, len(rows))] or len(rows) < 2:
         raise ValueError(f"{path}: expected the columns Idx, Ratio, Train, Val, Name, numbered from 1")
     return first_names([row[-1] for row in rows[1:]])
+
+
+SCRIPT = "prepare_ade20k_full_sem_seg.py"
+LIST = "ADE20K_SEM_SEG_FULL_CATEGORIES"
+UNLISTED = 65535
+
+
+def read_ade20k_847(root: str | Path, split: str) -> Iterator[Sample]:
+    """ADE20K-847, the full set's 847 most frequent categories, one Region a category. Splits train, val.
+
+    root: ``ADE20K_2021_17_01`` or its parent, as MaskFormer's ``prepare_ade20k_full_sem_seg.py`` leaves it:
+    ``images_detectron2/{training,validation}/*.jpg`` (short side 512 at most) and ``annotations_detectron2/...*.tif``
+    of 16 bits, a pixel the category's number from 0 on, 65535 ignored. The names stand nowhere but in that script: put
+    it into root. It is read, not run. Of the names "building, edifice" the first is taken.
+    Raises FileNotFoundError or ValueError naming the file.
+    """
+    check_split(split, tuple(FOLDERS), "ade20k_847")
+    script = first_of(root, [SCRIPT, f"ADE20K_2021_17_01/{SCRIPT}"], f"MaskFormer's datasets/{SCRIPT}, for the names,")
+    names = dict(enumerate(_listed(script)))
+    what = f"annotations_detectron2/{FOLDERS[split]}"
+    maps = first_of(root, [what, f"ADE20K_2021_17_01/{what}"], what)
+    folder = maps.parents[1] / "images_detectron2" / FOLDERS[split]
+    pictures = by_stem(folder, "the images")
+    for file in sorted(maps.glob("*.tif")):
+        image = find(pictures, file.stem, folder, "the image of a label map")
+        size = image_size(image)
+        yield Sample(
+            id=f"ade20k_847/{file.stem}",
+            image=image,
+            size=size,
+            regions=index_regions(read_index_mask(file, size), names, (), (UNLISTED,), file),
+            source="ade20k_847",
+            exhaustive=frozenset(names.values()),
+        )
+
+
+def _listed(script: Path) -> list[str]:
+    """The names of the list that a Python file assigns, by their ``trainId``."""
+    try:
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        assigned = next(
+            node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == LIST for target in node.targets)
+        )
+        rows = sorted(ast.literal_eval(assigned), key=lambda row: row["trainId"])
+        if not rows or [row["trainId"] for row in rows] != list(range(len(rows))):
+            raise ValueError("trainIds are not 0, 1, 2 ...")
+        return first_names([row["name"] for row in rows])
+    except (SyntaxError, StopIteration, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{script}: no list {LIST} of names and trainIds ({error}); expected MaskFormer's file"
+        ) from None

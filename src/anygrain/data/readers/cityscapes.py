@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,24 @@ def read_cityscapes_instances(root: str | Path, split: str) -> Iterator[Sample]:
     A pixel is 1000 x id + number for an object, and the bare id for a group that nobody took apart: an ignored region
     of its category, as a crowd. What the benchmark leaves out is ignored too.
     """
+    yield from _segments(root, split, "cityscapes_instances", THINGS)
+
+
+def read_cityscapes_panoptic(root: str | Path, split: str) -> Iterator[Sample]:
+    """As `read_cityscapes_instances`, and one Region for each of the eleven kinds of stuff.
+
+    Things are of granularity "object", stuff of "scene".
+    """
+    for sample in _segments(root, split, "cityscapes_panoptic", tuple(CATEGORIES)):
+        things = {CATEGORIES[label] for label in THINGS}
+        regions = tuple(
+            r if r.category is None else replace(r, granularity="object" if r.category in things else "scene")
+            for r in sample.regions
+        )
+        yield replace(sample, regions=regions)
+
+
+def _segments(root: str | Path, split: str, source: str, wanted: tuple[int, ...]) -> Iterator[Sample]:
     for name, image, folder in _files(root, split):
         size = image_size(image)
         path = first_of(folder, [f"{name}_gtFine_instanceIds.png"], f"{name}_gtFine_instanceIds.png")
@@ -71,17 +90,16 @@ def read_cityscapes_instances(root: str | Path, split: str) -> Iterator[Sample]:
         regions = []
         for number in np.unique(numbers).tolist():
             label = number // 1000 if number >= 1000 else number
-            if label not in THINGS:
+            if label not in wanted:
                 continue
-            mask, group = Mask.from_array(numbers == number), number < 1000
-            place = None if group else number
+            mask, group = Mask.from_array(numbers == number), number < 1000 and label in THINGS
+            place = number if number >= 1000 else None
             regions.append(Region(mask=mask, category=CATEGORIES[label], instance=place, ignore=group, origin=HUMAN))
         labels = np.where(numbers >= 1000, numbers // 1000, numbers)
         if (void := np.isin(labels, _others(labels))).any():
             regions.append(Region(mask=Mask.from_array(void), ignore=True, origin=HUMAN))
-        exhaustive = frozenset(CATEGORIES[label] for label in THINGS)
-        sample_id = f"cityscapes_instances/{image.parent.name}/{name}"
-        source = "cityscapes_instances"
+        exhaustive = frozenset(CATEGORIES[label] for label in wanted)
+        sample_id = f"{source}/{image.parent.name}/{name}"
         yield Sample(id=sample_id, image=image, size=size, regions=tuple(regions), source=source, exhaustive=exhaustive)
 
 
