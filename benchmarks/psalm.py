@@ -6,9 +6,10 @@ pixel decoder, masks of every decoder layer at stride 4, all queries' masks enla
 photo. Ours: the photograph and the start of the prompt once, then all sentences together. On a CPU the seconds are
 those of the processor, so that other programs do not count; use OMP_NUM_THREADS=1, or they are the sum over threads.
 
-A trained network is sure of few queries, a random one of none, and then ours too has to enlarge every query's mask to
-see which is the best. The scores' logits are therefore brought to a standard deviation of 3 (``--spread``); a very
-small one is the worst case.
+A trained network is sure of few queries and of most pixels, a random one of none, and then ours too has to enlarge
+every query's mask to see which is the best. Scores' logits are therefore brought to mean 0 and standard deviation 3,
+those of masks to 5 (``--spread``); about a fifth of the queries can then win, still more than with a trained network.
+``--unsure`` leaves them as they are: the worst case. ``--count`` prints multiplications and additions, not seconds.
 
     python benchmarks/psalm.py                       # a small one at 256 and one of 160 M parameters at 512 pixels
     python benchmarks/psalm.py --models middle --input-size 1024 --sentences 1 8
@@ -77,17 +78,25 @@ def build(name: str, arguments):
     )
 
 
-def spread(segmenter, deviation: float) -> None:
-    """Scale the projection of phrases so that the logits of one sentence's queries have this standard deviation."""
+def spread(segmenter, score_deviation: float, mask_deviation: float) -> None:
+    """Centre and scale the logits of one sentence's queries, and scale those of their masks."""
     from anygrain.models.psalm.network import Features
     from anygrain.models.psalm.prompts import about_phrase
 
     model = segmenter.model
     (embedding,) = segmenter.embed([PHOTO])
+    features, question = Features(*embedding.features), about_phrase(model.tokenizer, [SENTENCES[0]])
     with segmenter._how.arithmetic(model):
-        question = about_phrase(model.tokenizer, [SENTENCES[0]])
-        (answer,) = model.ask(Features(*embedding.features), [question])
-    model.condition_proj["phrase"].weight.data *= deviation / float(answer.logits.float().std())
+        (condition,) = model.consider(features, [question])
+        (level,) = model.mask_decoder(condition.queries[None], model.remember(features), features.mask_features)
+        head = model.condition_head["phrase"]
+        said = head(level.queries[0]).float()
+        deviation = ((said - said.mean(0)) @ condition.embeddings[0].float()).std()
+    head.layers[-1].bias.data -= said.mean(0)
+    for parameter in model.condition_proj["phrase"].parameters():
+        parameter.data *= score_deviation / float(deviation)
+    for parameter in model.mask_decoder.mask_embed.layers[-1].parameters():
+        parameter.data *= mask_deviation / float(level.mask_logits.float().std())
 
 
 class Words:
@@ -139,6 +148,15 @@ def ours(segmenter, sentences):
     return [(float(p.scores[0]), p.masks[0]) for p in segmenter.answer(embedding, prompts)]
 
 
+def count(way, segmenter, sentences) -> tuple[float, list]:
+    """10^9 multiplications and additions of matrix products and convolutions, and the answers."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        answers = way(segmenter, sentences)
+    return counter.get_total_flops() / 1e9, answers
+
+
 def measure(way, segmenter, sentences, device: str) -> tuple[float, list]:
     clock = time.perf_counter if device.startswith("cuda") else time.process_time
     start = clock()
@@ -154,26 +172,37 @@ def main() -> None:
     parser.add_argument("--sentences", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--input-size", type=int, help="pixels, in place of the model's own")
-    parser.add_argument("--spread", type=float, default=3.0, help="standard deviation of the scores' logits")
+    parser.add_argument(
+        "--spread", nargs=2, type=float, default=[3.0, 5.0], help="standard deviation of the scores' and masks' logits"
+    )
+    parser.add_argument("--unsure", action="store_true", help="leave the logits as random weights make them")
+    parser.add_argument("--count", action="store_true", help="count operations (GFLOP) in place of seconds")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory-limit", type=int, help="bytes for a batch of prompts (the Segmenter's own)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 in both ways")
     arguments = parser.parse_args()
+    unit = "G" if arguments.count else "s"
     print(f"{'model':<10}{'M':>7}{'px':>6}{'K':>4}{'official':>12}{'ours':>12}{'ratio':>8}{'score differs':>15}")
     for name in arguments.models:
         segmenter = build(name, arguments)
-        spread(segmenter, arguments.spread)  # warms up too
+        if not arguments.unsure:
+            spread(segmenter, *arguments.spread)
+        ours(segmenter, SENTENCES[:1])  # warms up
         million = sum(parameter.numel() for parameter in segmenter.model.parameters()) / 1e6
-        for count in arguments.sentences:
+        for number in arguments.sentences:
             slow, fast = [], []
             for _ in range(arguments.repeats):
-                fast.append(measure(ours, segmenter, SENTENCES[:count], arguments.device))
-                slow.append(measure(official, segmenter, SENTENCES[:count], arguments.device))
+                for way, runs in ((ours, fast), (official, slow)):
+                    sentences = SENTENCES[:number]
+                    if arguments.count:
+                        runs.append(count(way, segmenter, sentences))
+                    else:
+                        runs.append(measure(way, segmenter, sentences, arguments.device))
             seconds = [min(run[0] for run in runs) for runs in (slow, fast)]
             apart = max(abs(a[0] - b[0]) for a, b in zip(slow[0][1], fast[0][1], strict=True))
             print(
-                f"{name:<10}{million:>7.1f}{segmenter.model.config.input_size:>6}{count:>4}{seconds[0]:>10.2f} s"
-                f"{seconds[1]:>10.2f} s{seconds[0] / seconds[1]:>7.2f}x{apart:>15.1e}",
+                f"{name:<10}{million:>7.1f}{segmenter.model.config.input_size:>6}{number:>4}"
+                f"{seconds[0]:>10.2f} {unit}{seconds[1]:>10.2f} {unit}{seconds[0] / seconds[1]:>7.2f}x{apart:>15.1e}",
                 flush=True,
             )
 

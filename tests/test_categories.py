@@ -32,6 +32,16 @@ def test_ids_are_those_of_the_data_sets():
     assert categories("cityscapes").id_of["train"] == 31
 
 
+def test_stuff_of_ade20k_is_that_of_its_panoptic_form():
+    """The zeros of ``isthing`` in Mask2Former's register_ade20k_panoptic.py, counted from 1."""
+    found = categories("ade20k")
+    stuff = [number for number, thing in zip(found.ids, found.things, strict=True) if not thing]
+    assert stuff == [
+        1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 17, 18, 22, 26, 27, 29, 30, 35, 41, 47, 49, 52, 53, 55, 60, 61, 62, 64, 69, 78,
+        80, 85, 92, 95, 97, 100, 101, 102, 106, 107, 110, 114, 115, 118, 123, 129, 132, 141, 142, 146,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "thing"),
     [

@@ -36,6 +36,7 @@ commands:
   train                 train a model by a recipe
   evaluate              measure a model on shards
   calibrate-levels      order the masks of a click from large to small, for a retrained Semantic-SAM
+  calibrate-presence    find how sure a PSALM must be that a phrase means something, from labelled phrases
   experiment            train and tabulate what the paper compares: fig5, fig6, table8
 
   -h, --help            show this help, or that of a command

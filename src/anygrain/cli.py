@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.train,
     "evaluate": evaluate.evaluate,
     "calibrate-levels": calibrate.calibrate_levels,
+    "calibrate-presence": calibrate.calibrate_presence,
     "experiment": experiment.experiment,
 }
 

@@ -78,8 +78,24 @@ class LanguageAnswers:
     # ------------------------------------------------------------------------------------------- asking
 
     def _answer(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        for prompt, answer in self._ask(embedding, prompts):
+            yield self.predict(embedding, prompt, answer)
+
+    def evidence(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> list[tuple[float, float]]:
+        """Of each phrase the best query's own logit and its mask's quality."""
+        found = []
+        for prompt, answer in self._ask(embedding, prompts):
+            chance = self._chance(prompt, answer)[:, 0]
+            query, score, _ = postprocess.best_query(chance, answer.mask_logits.float(), embedding.resize, self.level)
+            found.append((float(answer.logits[query, 0]), score / float(chance[query])))
+        return found
+
+    def _ask(self, embedding: ImageEmbedding, prompts: Sequence[Prompt]) -> Iterator[tuple[Prompt, Answer]]:
+        """The network's answers, a few prompts at a time."""
         features = Features(*embedding.features)
         size = self.how.batch_size(self.model, embedding)
+        with self.how.arithmetic(self.model):
+            memory = self.model.remember(features)
         for start in range(0, len(prompts), _QUESTIONS_AT_ONCE):
             group = prompts[start : start + _QUESTIONS_AT_ONCE]
             questions = [self.question(prompt) for prompt in group]
@@ -87,9 +103,8 @@ class LanguageAnswers:
             for row in range(0, len(group), size):
                 rows = slice(row, row + size)
                 with self.how.arithmetic(self.model):
-                    answers = self.model.decide(features, conditions[rows], questions[rows])
-                for prompt, answer in zip(group[rows], answers, strict=True):
-                    yield self.predict(embedding, prompt, answer)
+                    answers = self.model.decide(features, conditions[rows], questions[rows], memory)
+                yield from zip(group[rows], answers, strict=True)
 
     def question(self, prompt: Prompt) -> Question:
         """What the model is told. Warns when that is longer than what it was trained to read."""
@@ -167,20 +182,25 @@ class LanguageAnswers:
 
     def _conditions(self, embedding: ImageEmbedding, prompt: Prompt, answer: Answer) -> Prediction:
         """A phrase, which may mean nothing here, or regions, which always mean something: the best query of each."""
-        logits, config = answer.logits.float(), self.model.config
-        if prompt.text is not None:
-            logits = config.presence_slope * logits + config.presence_offset
-        masks = np.zeros((logits.shape[1], *embedding.resize.source), bool)
+        chance = self._chance(prompt, answer)
+        masks = np.zeros((chance.shape[1], *embedding.resize.source), bool)
         scores, queries = [], []
-        for row in range(logits.shape[1]):
+        for row in range(chance.shape[1]):
             query, score, grown = postprocess.best_query(
-                logits[:, row].sigmoid(), answer.mask_logits.float(), embedding.resize, self.level
+                chance[:, row], answer.mask_logits.float(), embedding.resize, self.level
             )
             scores.append(score)
             queries.append(query)
             if prompt.text is None or score >= self.how.presence_threshold:
                 masks[row] = (grown > self.level).cpu().numpy()
         return self._prediction(embedding, prompt, masks, scores, answer.mask_logits[queries])
+
+    def _chance(self, prompt: Prompt, answer: Answer) -> Tensor:
+        """[Q, C] in 0..1: how likely each query is what a phrase or a region means; of phrases calibrated."""
+        logits, config = answer.logits.float(), self.model.config
+        if prompt.text is not None:
+            logits = config.presence_slope * logits + config.presence_offset
+        return logits.sigmoid()
 
     def _panoptic(self, embedding: ImageEmbedding, prompt: Prompt, answer: Answer) -> Prediction:
         config, things = self.model.config, things_of(prompt)

@@ -249,6 +249,18 @@ class Segmenter:
         """
         return self._clickable(embedding).token_areas(embedding, EverythingOptions(points_per_side=points_per_side))
 
+    def evidence(self, embedding: ImageEmbedding, phrases: Sequence[str]) -> list[tuple[float, float]]:
+        """Of each phrase the best query's logit and the mean probability inside its mask, before any calibration.
+
+        For models that read (PSALM); this is what ``anygrain calibrate-presence`` works on.
+        """
+        if not isinstance(self._answers, LanguageAnswers):
+            raise ValueError(
+                f"model '{self.info['name']}' learns by itself what is there: there is nothing to calibrate"
+            )
+        self._check_mine(embedding)
+        return self._answers.evidence(embedding, [Prompt(text=phrase) for phrase in phrases])
+
     def _clickable(self, embedding: ImageEmbedding) -> PointAnswers:
         if not isinstance(self._answers, PointAnswers):
             raise ValueError(f"model '{self.info['name']}' takes no clicks, so a grid of clicks cannot be asked of it")

@@ -73,9 +73,17 @@ class Official:
         return table
 
     def coco(self) -> None:
-        """Instances, panoptic, COCO-Stuff."""
+        """Instances, instances with marks, panoptic, COCO-Stuff."""
         names = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
-        self.put("coco/annotations/instances_val2017.json", self.coco_table(names))
+        instances = self.coco_table(names)
+        self.put("coco/annotations/instances_val2017.json", instances)
+        kinds = ("point", "scribble", "box", "mask")
+        records = []
+        for entry in instances["images"]:
+            own = [row for row in instances["annotations"] if row["image_id"] == entry["id"]]
+            marked = [row | {f"{kind}_visual_prompt_mask": row["segmentation"] for kind in kinds} for row in own]
+            records.append({"image": entry["file_name"], "image_info": entry, "anns": marked})
+        self.put("coco/coco_interactive_val_psalm.json", records)
         kinds = [("person", 1, 1), ("dog", 18, 1), ("sky-other-merged", 187, 0)]
         table = {"images": [], "annotations": []}
         table["categories"] = [{"id": n, "name": name, "isthing": thing} for name, n, thing in kinds]

@@ -170,7 +170,7 @@ def test_label_maps_merge_where_one_process_saw_nothing():
 def test_every_benchmark_has_a_data_set_and_a_note(name):
     benchmark = BENCHMARKS[name]
     assert set(benchmark.splits) <= set(DATASETS[benchmark.data or name].splits)
-    assert benchmark.needs in ({"text"}, {"points"}, {"text", "categories"})
+    assert benchmark.needs in ({"text"}, {"points"}, {"text", "categories"}, {"mask", "regions"})
     assert benchmark.notes
     assert benchmark.rule().compute() == {}
 

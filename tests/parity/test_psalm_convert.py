@@ -65,7 +65,8 @@ def test_a_full_forward_on_the_meta_device_has_the_right_shapes():
         assert mask_features.shape == (1, 256, 256, 256)
         assert [tuple(level.shape[2:]) for level in maps] == [(32, 32), (64, 64), (128, 128)]
         assert tokens.shape == (1, 256, 2048)
-        (level,) = network.mask_decoder(torch.empty(2, 100, 256), maps, mask_features)
+        memory = network.mask_decoder.remember(maps, mask_features)
+        (level,) = network.mask_decoder(torch.empty(2, 100, 256), memory, mask_features)
         assert level.mask_logits.shape == (2, 100, 256, 256)
     assert len(questions[0].ids) > 200
 

@@ -14,6 +14,7 @@ from anygrain.data.readers.cityscapes import (
     read_cityscapes_instances,
     read_cityscapes_panoptic,
 )
+from anygrain.data.readers.coco_interactive import read_coco_interactive
 from anygrain.data.readers.coco_maps import read_coco_panoptic, read_coco_stuff
 from anygrain.data.readers.coco_sets import (
     read_coco_instances,
@@ -111,6 +112,9 @@ DATASETS: dict[str, Dataset] = {
         "https://huggingface.co/liuhaotian",
     ),
     "coco_stuff": Dataset(read_coco_stuff, ("train", "val"), _COCO, "https://github.com/nightrome/cocostuff"),
+    "coco_interactive": Dataset(
+        read_coco_interactive, ("train", "val"), _COCO, "https://github.com/zamling/PSALM/blob/main/docs/DATASET.md"
+    ),
     "lvis": Dataset(read_lvis, ("train", "val"), "CC BY 4.0; images of COCO", "https://www.lvisdataset.org/dataset"),
     "paco": Dataset(
         read_paco, ("train", "val", "test"), "CC BY 4.0; images of COCO", "https://github.com/facebookresearch/paco"

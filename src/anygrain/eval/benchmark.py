@@ -92,6 +92,8 @@ def run_benchmark(
     if benchmark.all_scores:
         segmenter = _unsure_too(segmenter)
     rule, notes = benchmark.rule_for(segmenter.model.accepts)
+    if world > 1 and getattr(rule, "in_order", False):
+        raise ValueError(f"{task} goes from frame to frame: run it in one process, without torchrun")
     if isinstance(rule, ClickRule):
         rule.clicks = clicks
     gallery = Gallery(overlays if out is not None else 0)

@@ -10,6 +10,7 @@ from typing import Any
 from anygrain.eval.click_rule import ClickRule
 from anygrain.eval.label_map_rule import LabelMapRule
 from anygrain.eval.parts import PartRule
+from anygrain.eval.psalm_rules import ByObjectRule, FollowRule, InteractiveRule
 from anygrain.eval.rules import ExpressionRule, Rule, SaliencyRule, VideoRule
 from anygrain.eval.segments_rule import InstanceRule, PanopticRule
 
@@ -62,6 +63,17 @@ _CLICK = (
 _CIOU, _MIOU = "ciou", "miou"
 _REFCOCO = partial(ExpressionRule, ("refcoco",))
 _UNC = ("val", "testA", "testB")
+_REGIONS = frozenset({"mask", "regions"})
+
+
+def _by_object(data: str, splits: tuple[str, ...]) -> dict[str, Benchmark]:
+    """PSALM's protocol of referring."""
+    notes = "All sentences of an object in one prompt, as PSALM's evaluation: not comparable with figures by sentence."
+    rule = partial(ByObjectRule, ("refcoco",))
+    return {f"{data}_by_object": Benchmark(splits, rule, _CIOU, notes, data=data, all_scores=True)}
+
+
+_FOLLOW = "PSALM's procedure from the first frame's masks; J and F as davis2017-evaluation, first and last frame out."
 
 
 def _map(splits: tuple[str, ...], notes: str, known: str | None = None, **fields: Any) -> Benchmark:
@@ -174,4 +186,30 @@ BENCHMARKS: dict[str, Benchmark] = {
         ("test",), SaliencyRule, "max_f", f"{_SALIENT} At least half of the annotators.", own_folder=True
     ),
     "sod": Benchmark(("test",), SaliencyRule, "max_f", _SALIENT, own_folder=True),
+    **_by_object("refcoco", _UNC),
+    **_by_object("refcoco+", _UNC),
+    **_by_object("refcocog_umd", ("val", "test")),
+    "coco_interactive": Benchmark(
+        ("val",),
+        InteractiveRule,
+        "point_giou",
+        "All regions of a photo in one prompt, by point, scribble, box and mask; true masks are never resized.",
+        needs=_REGIONS,
+    ),
+    "davis2017_objects": Benchmark(
+        ("val",),
+        FollowRule,
+        "j_and_f",
+        f"{_FOLLOW} All objects of the first frame are asked for in every frame.",
+        data="davis2017",
+        needs=_REGIONS,
+    ),
+    "davis2017_objects_told": Benchmark(
+        ("val",),
+        partial(FollowRule, told=True),
+        "j_and_f",
+        f"{_FOLLOW} As published, each frame is asked only for objects that its true masks show: a leak of truth.",
+        data="davis2017",
+        needs=_REGIONS,
+    ),
 }

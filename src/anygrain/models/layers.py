@@ -122,8 +122,16 @@ class Attention(nn.Module):
         k and v of batch 1 serve every row of q, and are projected once.
         allowed: bool [B, Lk] or [B, Lq, Lk], False for keys that must not be looked at.
         """
-        q, k, v = (self._split(self.project(tokens, third)) for third, tokens in enumerate((q, k, v)))
-        k, v = (part.expand(q.shape[0], -1, -1, -1) for part in (k, v))
+        return self.attend(q, *self.remember(k, v), allowed)
+
+    def remember(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """k and v [B, Lk, C] -> projected keys and values [B, heads, Lk, d], for ``attend``."""
+        return self._split(self.project(k, 1)), self._split(self.project(v, 2))
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """``forward`` with keys and values that ``remember`` gave: they may serve many calls."""
+        q = self._split(self.project(q, 0))
+        k, v = (part.expand(q.shape[0], -1, -1, -1) for part in (keys, values))
         mask = None if allowed is None else (allowed[:, None] if allowed.ndim == 3 else allowed[:, None, None, :])
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(out.transpose(1, 2).flatten(2))

@@ -45,6 +45,15 @@ class Decoded(NamedTuple):
     mask_logits: Tensor
 
 
+class Memory(NamedTuple):
+    """What the decoder takes from a picture, whatever it is asked: of each layer keys and values [B, heads, hw, d], and
+    mask features [B, C, h, w] at the size of each map."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    small: list[Tensor]
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU between."""
 
@@ -70,9 +79,9 @@ class DecoderLayer(nn.Module):
         self.ffn = FeedForward(width, config.ffn_dim)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, queries: Tensor, place: Tensor, memory: Tensor, position: Tensor, allowed: Tensor) -> Tensor:
-        """queries [N, Q, C], their positions [Q, C], memory [B, hw, C] at [hw, C], allowed bool [N, Q, hw]."""
-        x = self.norm1(queries + self.cross_attn(queries + place, memory + position, memory, allowed))
+    def forward(self, queries: Tensor, place: Tensor, keys: Tensor, values: Tensor, allowed: Tensor) -> Tensor:
+        """queries [N, Q, C], their positions [Q, C], a memory's keys and values, allowed bool [N, Q, hw]."""
+        x = self.norm1(queries + self.cross_attn.attend(queries + place, keys, values, allowed))
         x = self.norm2(x + self.self_attn(x + place, x + place, x))
         return self.norm3(x + self.ffn(x))
 
@@ -92,28 +101,36 @@ class MaskedQueryDecoder(nn.Module):
         nn.init.normal_(self.query_embed)
         nn.init.normal_(self.level_embed)
 
+    def remember(self, maps: Sequence[Tensor], mask_features: Tensor) -> Memory:
+        """Three maps [B, C, h, w] from coarse to fine, mask_features [B, C, H, W] -> what all questions share."""
+        tokens, places, small = [], [], []
+        for i, level in enumerate(maps):
+            size = map_size(level)
+            tokens.append(to_tokens(level) + self.level_embed[i])  # [B, hw, C]
+            position = sine_2d(self.config.hidden_dim, *size, level.device, first=1.0).to(level)
+            places.append(tokens[i] + position)
+            small.append(resize_map(mask_features, size))
+        known = [layer.cross_attn.remember(places[n % 3], tokens[n % 3]) for n, layer in enumerate(self.layers)]
+        return Memory([keys for keys, _ in known], [values for _, values in known], small)
+
     def forward(
-        self, queries: Tensor, maps: Sequence[Tensor], mask_features: Tensor, *, every_level: bool = False
+        self, queries: Tensor, memory: Memory, mask_features: Tensor, *, every_level: bool = False
     ) -> list[Decoded]:
-        """queries [N, Q, C], three maps [B, C, h, w] from coarse to fine, mask_features [B, C, H, W] -> levels.
+        """queries [N, Q, C], what ``remember`` made of maps and mask_features, mask_features [B, C, H, W] -> levels.
 
         B is 1 or N. every_level: False gives the answer after the last layer only, and looks at shrunk mask features
         on the way, which gives the same masks for attention at a fraction of the cost (both steps are linear); True
         gives an answer before the first and after each layer, for a loss on all of them.
         """
-        sizes = [map_size(level) for level in maps]
-        memory = [to_tokens(level) + self.level_embed[i] for i, level in enumerate(maps)]
-        position = [sine_2d(self.config.hidden_dim, *size, queries.device, first=1.0).to(queries) for size in sizes]
-        small = [] if every_level else [resize_map(mask_features, size) for size in sizes]
         levels = []
         for number, layer in enumerate(self.layers):
-            i = number % 3
+            small = memory.small[number % 3]
             if every_level:
                 levels.append(self.predict(queries, mask_features))
-                logits = resize_map(levels[-1].mask_logits.detach(), sizes[i])
+                logits = resize_map(levels[-1].mask_logits.detach(), map_size(small))
             else:
-                logits = self.predict(queries, small[i]).mask_logits
-            queries = layer(queries, self.query_embed, memory[i], position[i], looked_at(logits))
+                logits = self.predict(queries, small).mask_logits
+            queries = layer(queries, self.query_embed, memory.keys[number], memory.values[number], looked_at(logits))
         return [*levels, self.predict(queries, mask_features)]
 
     def predict(self, queries: Tensor, mask_features: Tensor) -> Decoded:

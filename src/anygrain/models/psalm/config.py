@@ -66,7 +66,7 @@ class PSALMConfig:
         ones, as in the official code, which is the other on average.
     threshold: mask probability above which a pixel belongs to the mask, outside panoptic.
     presence_slope, presence_offset: the score of a phrase is sigmoid(slope * s + offset) of the best query's logit s;
-        1 and 0 are the official score, others come from ``calibrate_presence``.
+        1 and 0 are the official score, others come from ``anygrain calibrate-presence``.
     loss: of training.
     """
 

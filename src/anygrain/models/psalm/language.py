@@ -39,11 +39,15 @@ class LanguageModel(nn.Module):
         """
         return self._run(tokens, _Past(prefix))
 
-    def read(self, tokens: Tensor) -> Tensor:
-        """A start that several prompts share, [B, P, D], as keys and values of each layer [B, layers, 2, h, P, d]."""
-        past = _Past(None, keep=True)
+    def read(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """A start that several prompts share, [B, P, D], as keys and values of each layer [B, layers, 2, h, P, d].
+
+        prefix: of what comes before the tokens; the result goes on with it.
+        """
+        past = _Past(prefix, keep=True)
         self._run(tokens, past)
-        return torch.stack(past.kept, 1)
+        kept = torch.stack(past.kept, 1)
+        return kept if prefix is None else torch.cat([prefix, kept], -2)
 
     def _run(self, x: Tensor, past: _Past) -> Tensor:
         count, start = x.shape[1], past.length

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from anygrain.models.convnet import EfficientNetLite
-from anygrain.models.mask_decoder import MLP, Decoded, MaskedQueryDecoder
+from anygrain.models.mask_decoder import MLP, Decoded, MaskedQueryDecoder, Memory
 from anygrain.models.pixel_decoder import PixelDecoder
 from anygrain.models.psalm import regions
 from anygrain.models.psalm.config import PSALMConfig
@@ -54,6 +54,10 @@ class Features(NamedTuple):
     stride8: Tensor
     tokens: Tensor
     prefix: Tensor
+
+
+_WORTH = 64  # tokens that must be saved before one more pass over the language model's weights pays
+_Row = tuple[Sequence[int], Sequence[int]]  # a question's ids and owners, or a part of both
 
 
 class Conditions(NamedTuple):
@@ -164,16 +168,28 @@ class PSALM(nn.Module):
         rows = [self._expand(question) for question in questions]
         if any(ids[: len(start)] != start for ids, _ in rows):
             raise ValueError("a question does not begin as all prompts do: make it with anygrain.models.psalm.prompts")
-        ids, owner = self._padded([(ids[len(start) :], owner[len(start) :]) for ids, owner in rows])
-        hidden = self.language(self._embed(ids, None, region_features), features.prefix)
+        rows = [(ids[len(start) :], owner[len(start) :]) for ids, owner in rows]
+        prefix, rows = self._read_common(features.prefix, rows)
+        ids, owner = self._padded(rows)
+        hidden = self.language(self._embed(ids, None, region_features), prefix)
         return self.conditions(hidden, ids, owner, [question.kind for question in questions])
 
     def decide(
-        self, features: Features, conditions: Sequence[Conditions], questions: Sequence[Question]
+        self,
+        features: Features,
+        conditions: Sequence[Conditions],
+        questions: Sequence[Question],
+        memory: Memory | None = None,
     ) -> list[Answer]:
-        """The mask decoder's part of ``ask``."""
+        """The mask decoder's part of ``ask``. memory: what ``remember`` gave, when several calls are to share it."""
+        queries = torch.stack([condition.queries for condition in conditions])
+        (level,) = self.mask_decoder(queries, memory or self.remember(features), features.mask_features)
+        return self._compare(level, conditions, questions)
+
+    def remember(self, features: Features) -> Memory:
+        """What the mask decoder makes of a picture, whatever it is asked."""
         maps = (features.stride32, features.stride16, features.stride8)
-        return self.answer(conditions, questions, maps, features.mask_features)[-1]
+        return self.mask_decoder.remember(maps, features.mask_features)
 
     # ------------------------------------------------------------------------------------------- training
 
@@ -246,7 +262,8 @@ class PSALM(nn.Module):
     ) -> list[list[Answer]]:
         """Run the mask decoder; maps and mask_features of one picture, or one of each question. Levels of answers."""
         queries = torch.stack([condition.queries for condition in conditions])
-        levels = self.mask_decoder(queries, maps, mask_features, every_level=every_level)
+        memory = self.mask_decoder.remember(maps, mask_features)
+        levels = self.mask_decoder(queries, memory, mask_features, every_level=every_level)
         return [self._compare(level, conditions, questions) for level in levels]
 
     def probabilities(self, logits: Tensor, resize: Resize) -> np.ndarray:
@@ -271,6 +288,23 @@ class PSALM(nn.Module):
             answers.append(Answer(said @ condition.embeddings.T, level.mask_logits[row]))
         return answers
 
+    def _read_common(self, prefix: Tensor, rows: Sequence[_Row]) -> tuple[Tensor, list[_Row]]:
+        """Read the words that N questions go on with alike once for all, if that saves enough (``_WORTH``).
+
+        prefix [1, layers, 2, h, P, d] and rows of ids and owners -> a longer prefix and the rows without those words.
+        """
+        length = 0
+        for column in zip(*(zip(*row, strict=True) for row in rows), strict=False):
+            token, owner = column[0]
+            if owner >= 0 or token in (REGION, MASKS) or len(set(column)) > 1:
+                break
+            length += 1
+        if length * (len(rows) - 1) < _WORTH:
+            return prefix, list(rows)
+        common = torch.tensor([rows[0][0][:length]], device=self.device)
+        prefix = self.language.read(self._embed(common, None, ()), prefix)
+        return prefix, [(ids[length:], owner[length:]) for ids, owner in rows]
+
     def _expand(self, question: Question) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids and owners with the picture and the mask tokens at their full length."""
         counts = {IMAGE: self.config.image_tokens, MASKS: self.config.mask_decoder.num_queries}
@@ -278,7 +312,7 @@ class PSALM(nn.Module):
         pairs = zip(question.ids, question.owner, strict=True)
         return ids, tuple(owner for token, owner in pairs for _ in range(counts.get(token, 1)))
 
-    def _padded(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]], none: int = -1) -> tuple[Tensor, Tensor]:
+    def _padded(self, rows: Sequence[_Row], none: int = -1) -> tuple[Tensor, Tensor]:
         """Ids and owners of different length -> two int64 [N, T], filled up on the right with 0 and ``none``."""
         longest = max(len(ids) for ids, _ in rows)
         ids = [[*ids, *[0] * (longest - len(ids))] for ids, _ in rows]

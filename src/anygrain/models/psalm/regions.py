@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anygrain.types import Mask
+
 POINTS = 256
 """Pixels that the official sampler draws."""
 POINT_RADIUS, SCRIBBLE_RADIUS = 10, 5
@@ -79,6 +81,15 @@ def discs(points: Sequence[tuple[float, float]], radius: int, size: tuple[int, i
         near = rows**2 + columns**2 <= radius**2
         mask[top : top + near.shape[0], left : left + near.shape[1]] |= near
     return mask
+
+
+def thick(mark: Mask, kind: str) -> Mask:
+    """A mark one pixel thin, a "point" or a "scribble", as thick as the official evaluation draws it; others as is."""
+    radius = {"point": POINT_RADIUS, "scribble": SCRIBBLE_RADIUS}.get(kind)
+    if radius is None:
+        return mark
+    rows, columns = np.nonzero(mark.to_array())
+    return Mask.from_array(discs(list(zip(columns.tolist(), rows.tolist(), strict=True)), radius, mark.size))
 
 
 def stroke(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

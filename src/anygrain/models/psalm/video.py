@@ -44,6 +44,7 @@ def follow(
             memory, objects = frame, list(found)
 
 
+@torch.inference_mode()
 def locate(network: PSALM, frame: ImageEmbedding, memory: ImageEmbedding, masks: Sequence[np.ndarray]) -> np.ndarray:
     """Bool [K, H, W]: where the K regions of another frame are in this one, a different query for each."""
     there, here = Features(*memory.features), Features(*frame.features)
