@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -179,6 +180,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_checkpoint(data,
         Trainer(tiny_run(data), model, tmp_path).train()
     assert checkpoint.load_weights(checkpoint.latest(tmp_path / "checkpoints"), tiny_model()) == 10
     assert all(torch.isfinite(tensor).all() for tensor in weights(model).values())
+
+
+def test_a_run_that_failed_leaves_no_worker_waiting(data, tmp_path):
+    model = tiny_model()
+    model.loss = lambda output, batch: {}["no such loss"]
+    with pytest.raises(KeyError, match="no such loss") as failure:
+        Trainer(tiny_run(data, workers=1), model, tmp_path).train()
+    assert failure.traceback  # which holds the stream of batches
+    assert not multiprocessing.active_children()
 
 
 def test_a_missing_best_metric_is_named(data, tmp_path):

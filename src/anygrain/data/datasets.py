@@ -26,10 +26,10 @@ from anygrain.data.readers.coco_sets import (
 from anygrain.data.readers.davis import read_davis, read_ref_davis
 from anygrain.data.readers.imagenet import read_imagenet
 from anygrain.data.readers.lip import read_lip
+from anygrain.data.readers.llava import read_llava
 from anygrain.data.readers.pascal import read_pascal_context, read_voc, read_voc_instances
 from anygrain.data.readers.pascal_part import read_pascal_part
 from anygrain.data.readers.phrasecut import read_phrasecut
-from anygrain.data.readers.psalm_sets import read_coco_interactive, read_llava
 from anygrain.data.readers.refcoco import GREF_SPLITS, SPLITS, read_grefcoco, read_refcoco
 from anygrain.data.readers.sa1b import read_sa1b
 from anygrain.data.readers.saliency_sets import LAYOUTS, read_saliency
@@ -102,9 +102,6 @@ DATASETS: dict[str, Dataset] = {
     ),
     "coco_instances": Dataset(read_coco_instances, ("train", "val"), _COCO, "https://cocodataset.org/#download"),
     "coco_panoptic": Dataset(read_coco_panoptic, ("train", "val"), _COCO, "https://cocodataset.org/#download"),
-    "coco_interactive": Dataset(
-        read_coco_interactive, ("train", "val"), _COCO, "https://github.com/zamling/PSALM/blob/main/docs/DATASET.md"
-    ),
     "llava": Dataset(
         read_llava,
         ("pretrain", "finetune"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from anygrain.data.batch import Batch, BatchConfig, TensorBatch, make_batch, usable
 from anygrain.data.mixture import Mixture, MixtureConfig
@@ -144,8 +145,13 @@ def open_sources(folders: Sequence[str | Path]) -> dict[str, Source]:
     return sources
 
 
-def batches(dataset: StepDataset[B], start: int, stop: int, *, workers: int, pin: bool = False) -> Iterator[B]:
-    """The batches of steps start..stop-1 in order, prepared by ``workers`` processes (0: in this process)."""
+def batches(
+    dataset: StepDataset[B], start: int, stop: int, *, workers: int, pin: bool = False
+) -> Generator[B, None, None]:
+    """The batches of steps start..stop-1 in order, prepared by ``workers`` processes (0: in this process).
+
+    Close it when not all are taken: the workers heed no SIGTERM, so that without it a failed run would wait for them.
+    """
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -156,7 +162,12 @@ def batches(dataset: StepDataset[B], start: int, stop: int, *, workers: int, pin
         pin_memory=pin,
         generator=torch.Generator(),  # else the loader takes a number from the generator that dropout uses
     )
-    return iter(loader)
+    stream = iter(loader)
+    try:
+        yield from stream
+    finally:
+        if isinstance(stream, _MultiProcessingDataLoaderIter):
+            stream._shutdown_workers()  # a traceback may hold the stream, and with it the workers
 
 
 def _quiet_worker(_: int) -> None:

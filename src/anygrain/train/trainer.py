@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -178,7 +178,8 @@ class Trainer:
         pin = self.device.type == "cuda"
         stream = batches(self.dataset, start, self.config.steps, workers=self.config.workers, pin=pin)
         step, stopped = start, False
-        with stop_signal() as stop, _progress(start, self.config.steps, self.processes) as bar:
+        progress = _progress(start, self.config.steps, self.processes)
+        with closing(stream), stop_signal() as stop, progress as bar:
             while step < self.config.steps and not stopped:
                 step += 1
                 meter.batch_wanted()
