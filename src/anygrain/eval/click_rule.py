@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anygrain.eval.click_tasks import GOOD, best_row, middle, next_click
+from anygrain.eval.click_meters import GOOD, best_row, middle, next_click
 from anygrain.eval.metrics import Overlap, PromptIoU, overlap
 from anygrain.eval.rules import Record, Show, Shown, recorded_mask, unknown_labels
 from anygrain.types import Mask, Prediction, Prompt, Region, Sample

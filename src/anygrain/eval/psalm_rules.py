@@ -14,6 +14,7 @@ from anygrain.eval.expressions import ExpressionIoU
 from anygrain.eval.metrics import overlap
 from anygrain.eval.rules import ExpressionRule, Record, Show, Shown, recorded_mask, unknown_labels
 from anygrain.eval.video import JAndF
+from anygrain.models.psalm.network import PSALM
 from anygrain.models.psalm.regions import thick
 from anygrain.models.psalm.video import confused, locate
 from anygrain.types import Mask, Prompt, Region, Sample
@@ -146,7 +147,9 @@ class FollowRule:
             there, masks = self.first, given
         if there.id not in self.embeddings:  # a run that goes on in the middle of a video
             (self.embeddings[there.id],) = segmenter.embed([open_photo(there)])
-        found = locate(segmenter.model, embedding, self.embeddings[there.id], list(masks.values()))
+        network = segmenter.model
+        assert isinstance(network, PSALM)  # no other accepts regions of another frame
+        found = locate(network, embedding, self.embeddings[there.id], list(masks.values()))
         return [_record(number, mask) for number, mask in zip(numbers, found, strict=True)]
 
     def count(self, sample: Sample, records: Sequence[Record], show: Show | None = None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,8 @@ class MaskedQueryDecoder(nn.Module):
             position = sine_2d(self.config.hidden_dim, *size, level.device, first=1.0).to(level)
             places.append(tokens[i] + position)
             small.append(resize_map(mask_features, size))
-        known = [layer.cross_attn.remember(places[n % 3], tokens[n % 3]) for n, layer in enumerate(self.layers)]
+        layers = cast("list[DecoderLayer]", list(self.layers))
+        known = [layer.cross_attn.remember(places[n % 3], tokens[n % 3]) for n, layer in enumerate(layers)]
         return Memory([keys for keys, _ in known], [values for _, values in known], small)
 
     def forward(

@@ -112,11 +112,14 @@ def build(config: TrainConfig) -> SemanticSAM:
     from torch import nn
 
     from anygrain import hub
+    from anygrain.models.unilseg import UniLSeg
 
     torch.manual_seed(config.seed)
     shipped = hub.read_model(hub.find("nano"))
+    assert isinstance(shipped, UniLSeg)
     model = SemanticSAM(config.model, shipped.tokenizer)
     nn.init.constant_(model.logit_scale, math.log(1 / 0.07))  # CLIP's; at 1 no cosine could say that a name is wrong
+    assert model.text_encoder is not None
     model.image_encoder.load_state_dict(shipped.image_encoder.state_dict())
     model.text_encoder.load_state_dict(shipped.text_encoder.state_dict())
     return model
