@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from official import Official
+from official_layouts import Official
 
 import tiny_psalm
 import tiny_semantic_sam
@@ -111,10 +111,15 @@ def test_a_task_all_of_clicks_from_the_command_line(anygrain, data, clicker, tmp
 
 SPLITS = {benchmark.data or task: benchmark.splits[0] for task, benchmark in BENCHMARKS.items()}
 SPLITS |= dict.fromkeys(("sbd", "objects365", "imagenet", "davis2016", "ref_youtube_vos"), "train")
-SPLITS |= dict.fromkeys(("refcoco_google", "refcoco+_google"), "val")
+SPLITS |= dict.fromkeys(("refcoco_google", "refcoco+_google"), "val") | {"llava": "finetune"}
+NESTED = {"ade20k_panoptic", "ade20k_full"}  # converted in tests/train/test_joint_training.py
 
 
-@pytest.mark.parametrize("name", DATASETS)
+def test_no_set_is_left_out():
+    assert set(DATASETS) == set(SPLITS) | NESTED
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
 def test_every_set_is_converted(name, data, tmp_path, monkeypatch):
     """All that the reader reads stands in the shards, also when the conversion was interrupted behind the first one."""
     split = SPLITS[name]

@@ -84,6 +84,12 @@ class Official:
             marked = [row | {f"{kind}_visual_prompt_mask": row["segmentation"] for kind in kinds} for row in own]
             records.append({"image": entry["file_name"], "image_info": entry, "anns": marked})
         self.put("coco/coco_interactive_val_psalm.json", records)
+        for number, jpeg, *_ in self.each():
+            self.put(f"llava/coco/train2017/{number:012d}.jpg", jpeg)
+        turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "An animal."}]
+        files = [f"coco/train2017/{number:012d}.jpg" for number in NUMBERS]
+        chats = [{"id": file, "image": file, "conversations": turns} for file in files]
+        self.put("llava/llava_v1_5_mix665k.json", chats)
         kinds = [("person", 1, 1), ("dog", 18, 1), ("sky-other-merged", 187, 0)]
         table = {"images": [], "annotations": []}
         table["categories"] = [{"id": n, "name": name, "isthing": thing} for name, n, thing in kinds]
