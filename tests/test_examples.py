@@ -28,7 +28,7 @@ def test_click_levels_draws_three_photographs_at_six_levels(monkeypatch, model, 
     run(monkeypatch, "--model", model, "--out", tmp_path / "all.png")
     assert capsys.readouterr().out == f"3 photographs -> {tmp_path / 'all.png'}\n"
     sheet = np.asarray(open_image(tmp_path / "all.png"))
-    run(monkeypatch, "--model", model, "--out", tmp_path / "one.png", EXAMPLES / "elephant.jpg", "258,175")
+    run(monkeypatch, "--model", model, "--out", tmp_path / "one.png", EXAMPLES / "cat.jpg", "175,150")
     row = np.asarray(open_image(tmp_path / "one.png"))
     gap = row.shape[0] - 260
     assert row.shape[1] == sheet.shape[1] == 7 * (320 + gap // 2) + gap // 2
