@@ -9,7 +9,6 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from layouts import box_mask as box
 from PIL import Image
 from scipy import ndimage
 
@@ -22,6 +21,7 @@ from anygrain.data.referring import true_phrases
 from anygrain.data.transforms import AugmentConfig
 from anygrain.data.views import full_scene
 from anygrain.types import Mask, Region, Sample
+from layouts import box_mask as box
 
 GREY = (128, 128, 128)
 PAINT = {

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import jpeg
 from PIL import Image
 
 from anygrain.data.commands import verify
 from anygrain.data.shards import ShardReader, index_path, write_shards
 from anygrain.types import Mask, Region, Sample
+from layouts import jpeg
 
 SIZE = (20, 30)
 
