@@ -18,7 +18,7 @@ SAM_T, SAM_L = "Semantic-SAM T (arXiv 2307.04767)", "Semantic-SAM L (arXiv 2307.
 RELEASED_L = "Semantic-SAM L, released"
 SAM_PANOPTIC = "Semantic-SAM T, COCO + 1/10 of SA-1B (arXiv 2307.04767)"
 
-# Model, task, split, source, and figures in percent.
+# Model, task, split, source, and figures in percent. PSALM is evaluated by object: all sentences in one prompt.
 _ROWS: tuple[tuple[str, str, str, str, Mapping[str, float]], ...] = (
     (UNILSEG_20, "refcoco", "val", _UNILSEG_2, {"ciou": 80.52}),
     (UNILSEG, "refcoco", "val", _EVF, {"ciou": 81.7}),
@@ -27,14 +27,14 @@ _ROWS: tuple[tuple[str, str, str, str, Mapping[str, float]], ...] = (
     (UNILSEG, "refcoco+", "val", _EVF, {"ciou": 73.2}),
     (UNILSEG, "refcoco+", "testA", _EVF, {"ciou": 78.3}),
     (UNILSEG, "refcoco+", "testB", _EVF, {"ciou": 68.2}),
-    (PSALM, "refcoco", "val", _EVF, {"ciou": 83.6}),
-    (PSALM, "refcoco", "testA", _EVF, {"ciou": 84.7}),
-    (PSALM, "refcoco", "testB", _EVF, {"ciou": 81.6}),
-    (PSALM, "refcoco+", "val", _EVF, {"ciou": 72.9}),
-    (PSALM, "refcoco+", "testA", _EVF, {"ciou": 75.5}),
-    (PSALM, "refcoco+", "testB", _EVF, {"ciou": 70.1}),
-    (PSALM, "refcocog_umd", "val", _EVF, {"ciou": 73.8}),
-    (PSALM, "refcocog_umd", "test", _EVF, {"ciou": 74.4}),
+    (PSALM, "refcoco_by_object", "val", _EVF, {"ciou": 83.6}),
+    (PSALM, "refcoco_by_object", "testA", _EVF, {"ciou": 84.7}),
+    (PSALM, "refcoco_by_object", "testB", _EVF, {"ciou": 81.6}),
+    (PSALM, "refcoco+_by_object", "val", _EVF, {"ciou": 72.9}),
+    (PSALM, "refcoco+_by_object", "testA", _EVF, {"ciou": 75.5}),
+    (PSALM, "refcoco+_by_object", "testB", _EVF, {"ciou": 70.1}),
+    (PSALM, "refcocog_umd_by_object", "val", _EVF, {"ciou": 73.8}),
+    (PSALM, "refcocog_umd_by_object", "test", _EVF, {"ciou": 74.4}),
     (SAM_T, "coco_instances_clicks", "val", f"Table 5 {_SEMANTIC}", {"one_click_iou": 54.5, "oracle_iou": 73.8}),
     (SAM_L, "coco_instances_clicks", "val", f"Table 5 {_SEMANTIC}", {"one_click_iou": 57.0, "oracle_iou": 74.2}),
     (RELEASED_L, "coco_instances_clicks", "val", _README, {"one_click_iou": 55.1, "oracle_iou": 74.1}),
@@ -55,7 +55,7 @@ _ROWS: tuple[tuple[str, str, str, str, Mapping[str, float]], ...] = (
 def published(task: str, split: str) -> dict[str, dict[str, float]]:
     """By model, then by figure: shares in 0..1. Empty when nothing is known.
 
-    >>> published("refcocog_umd", "test")
+    >>> published("refcocog_umd_by_object", "test")
     {'PSALM (arXiv 2403.14598)': {'ciou': 0.744}}
     """
     return {
