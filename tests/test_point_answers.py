@@ -237,7 +237,7 @@ def test_everything_does_not_depend_on_the_memory_limit(network, embedding, monk
     mask_logits = network.mask_logits
     monkeypatch.setattr(network, "mask_logits", lambda e, f: made.append(len(e)) or mask_logits(e, f))
     canvas = math.prod(embedding.resize.canvas)
-    found = Segmenter(network, INFO, memory_limit=2 * 12 * canvas).propose(embedding, options)
+    found = Segmenter(network, INFO, memory_limit=2 * 8 * canvas).propose(embedding, options)
     assert max(made[: 54 // 2]) == 2  # masks at a time while candidates are compared
     assert [(one.point, one.level, one.mask) for one in found] == [(o.point, o.level, o.mask) for o in expected]
 

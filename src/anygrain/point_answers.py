@@ -238,10 +238,11 @@ class _ClickedImage:
             return
         canvas = self.embedding.resize.canvas
         height, width = self.size
-        for part in codes.split(max(1, self.answers.how.memory_limit // (3 * 4 * canvas[0] * canvas[1]))):
+        for part in codes.split(max(1, self.answers.how.memory_limit // (2 * 4 * canvas[0] * canvas[1]))):
             low = self._low(part)
             large = F.interpolate(low[:, None], size=canvas, mode="bilinear", align_corners=False)[:, 0]
-            yield (large[:, :height, :width] - self.answers.logit_threshold).cpu().numpy()
+            large -= self.answers.logit_threshold  # in place: the largest array here, and new pages cost time
+            yield large[:, :height, :width].cpu().numpy()
 
     def masks(self, codes: Tensor) -> Iterator[np.ndarray]:
         for part in codes.split(32):
