@@ -29,16 +29,6 @@ def png(index) -> bytes:
 
 
 @pytest.fixture
-def put(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-    return write
-
-
-@pytest.fixture
 def dogs(photos, put):
     """grefcoco with three photographs."""
     table = {"images": [], "annotations": [], "categories": [{"id": 18, "name": "dog"}]}

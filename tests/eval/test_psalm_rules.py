@@ -25,16 +25,6 @@ def model(tmp_path_factory):
     return tiny_psalm.save(tmp_path_factory.mktemp("psalm") / "model")
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-    return write
-
-
 def rle(mask: np.ndarray) -> dict:
     return Mask.from_array(mask).to_coco()
 

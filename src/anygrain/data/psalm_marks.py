@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from anygrain.data.readers.coco_interactive import KINDS
 from anygrain.data.transforms import View
-from anygrain.models.psalm.regions import POINT_RADIUS, SCRIBBLE_RADIUS, box_mask, discs, stroke
+from anygrain.models.psalm.regions import THIN, box_mask, discs, stroke, thick
 from anygrain.types import Region
-
-KINDS = ("point", "scribble", "box", "mask")
-_THIN = {"point": POINT_RADIUS, "scribble": SCRIBBLE_RADIUS}
 
 
 def draw_mark(region: Region, seen: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:
@@ -25,8 +23,7 @@ def draw_mark(region: Region, seen: np.ndarray, view: View, rng: np.random.Gener
     if not own:
         return new_mark(KINDS[rng.integers(len(KINDS))], seen, _zoom(view), rng)
     kind = sorted(own)[rng.integers(len(own))]
-    mark = own[kind].to_array()
-    return view.seen(_thick(mark, _THIN[kind]) if kind in _THIN else mark)
+    return view.seen(thick(own[kind], kind).to_array())
 
 
 def new_mark(kind: str, seen: np.ndarray, zoom: float, rng: np.random.Generator) -> np.ndarray:
@@ -40,12 +37,7 @@ def new_mark(kind: str, seen: np.ndarray, zoom: float, rng: np.random.Generator)
     points = [(float(columns[i]), float(rows[i])) for i in picked.tolist()]
     if kind == "scribble":  # between places of the region, where the way lies inside
         points = [(x, y) for x, y in stroke(points) if seen[int(y), int(x)]]
-    return discs(points, max(1, round(_THIN[kind] * zoom)), (seen.shape[0], seen.shape[1]))
-
-
-def _thick(mark: np.ndarray, radius: int) -> np.ndarray:
-    rows, columns = np.nonzero(mark)
-    return discs(list(zip(columns.tolist(), rows.tolist(), strict=True)), radius, (mark.shape[0], mark.shape[1]))
+    return discs(points, max(1, round(THIN[kind] * zoom)), (seen.shape[0], seen.shape[1]))
 
 
 def _zoom(view: View) -> float:

@@ -21,6 +21,7 @@ from anygrain.types import Mask
 POINTS = 256
 """Pixels that the official sampler draws."""
 POINT_RADIUS, SCRIBBLE_RADIUS = 10, 5
+THIN = {"point": POINT_RADIUS, "scribble": SCRIBBLE_RADIUS}  # marks of a data set that are one pixel thin
 """Thickness of a click and of a stroke, in pixels of the photograph."""
 
 
@@ -85,11 +86,10 @@ def discs(points: Sequence[tuple[float, float]], radius: int, size: tuple[int, i
 
 def thick(mark: Mask, kind: str) -> Mask:
     """A mark one pixel thin, a "point" or a "scribble", as thick as the official evaluation draws it; others as is."""
-    radius = {"point": POINT_RADIUS, "scribble": SCRIBBLE_RADIUS}.get(kind)
-    if radius is None:
+    if kind not in THIN:
         return mark
     rows, columns = np.nonzero(mark.to_array())
-    return Mask.from_array(discs(list(zip(columns.tolist(), rows.tolist(), strict=True)), radius, mark.size))
+    return Mask.from_array(discs(list(zip(columns.tolist(), rows.tolist(), strict=True)), THIN[kind], mark.size))
 
 
 def stroke(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
